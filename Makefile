@@ -1,0 +1,24 @@
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: repro test lock
+
+# Run what has changed of the pipeline, then show its results.
+repro: .venv/installed
+	dvc repro
+	python -m tools.show_results
+
+test: .venv/installed
+	python -m pytest
+
+.venv/installed: requirements.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	  (3, 11) <= v <= (3, 13) or sys.exit("Freezepoint needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12 repro" % v)'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.txt
+	touch $@
+
+# Renew requirements.txt from pyproject.toml (needs uv).
+lock:
+	uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --upgrade --quiet \
+	  --custom-compile-command "make lock" --output-file requirements.txt

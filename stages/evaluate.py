@@ -1,0 +1,87 @@
+"""Judge the three models on the test split: metrics, each image's prediction, and pictures.
+
+The models see what is stored for the test images: their features for head and augmented, their
+activations at the freeze point for fine_tuned.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+
+from stages.shared import models
+from stages.shared.arrays import open_array
+from stages.shared.conv_base import BaseName
+from stages.shared.freeze_point import FreezePoint, above
+from stages.shared.head import base_output
+from stages.shared.metrics import confusion_matrix, measure, per_class, roc_curve
+from stages.shared.parameters import read_parameters
+from stages.shared.pictures import draw_confusion_matrices, draw_roc_curves
+from stages.shared.splits import read_split
+
+BATCH = 32
+
+
+class Parameters(BaseModel):
+    conv_base: BaseName
+    fine_tune: FreezePoint
+
+
+def main(
+    test_split: Path,
+    features: Path,
+    activations: Path,
+    head: Path,
+    augmented: Path,
+    fine_tuned: Path,
+    metrics: Path,
+    tables: Path,
+    confusion_picture: Path,
+    roc_picture: Path,
+) -> None:
+    parameters = read_parameters(Parameters)
+    test = read_split(test_split)
+    truth = test["class_index"].to_numpy()
+    tables.mkdir(parents=True, exist_ok=True)
+    measured, matrices, curves = {}, {}, {}
+    for file in (head, augmented, fine_tuned):
+        model, names = models.load(file)
+        if file == fine_tuned:
+            probabilities = predict(model, parameters.fine_tune.layer(parameters.conv_base.name), activations, test)
+        else:
+            probabilities = predict(model, base_output(model), features, test)
+        measured[file.stem] = measure(truth, probabilities, names)
+        matrices[file.stem] = confusion_matrix(truth, probabilities)
+        curves[file.stem] = roc_curve(truth, probabilities)
+        write_predictions(test, probabilities, names, tables / f"{file.stem}_predictions.csv")
+        curves[file.stem].to_csv(tables / f"{file.stem}_roc.csv", index=False)
+
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    metrics.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n")
+    draw_confusion_matrices(matrices, names, confusion_picture)
+    draw_roc_curves(curves, {model: measured[model]["roc_auc"] for model in curves}, roc_picture)
+    print(f"{metrics}, {tables}, {confusion_picture}, {roc_picture}: {len(test)} test images")
+
+
+def predict(classifier: keras.Model, through: str, stored: Path, split: pd.DataFrame) -> np.ndarray:
+    """Return (n, classes) float32 probabilities from what is stored for layer `through`."""
+    model = above(classifier, through)
+    rows = open_array(stored, len(split), classifier.get_layer(through).output.shape[1:])[0]
+    starts = range(0, len(rows), BATCH)
+    outputs = [model(rows[start : start + BATCH].astype("float32"), training=False) for start in starts]
+    return per_class(np.concatenate(outputs))
+
+
+def write_predictions(split: pd.DataFrame, probabilities: np.ndarray, names: list[str], file: Path) -> None:
+    """Write path, label, predicted and a probability per class, a row an image."""
+    columns = {f"probability_{name}": probabilities[:, index] for index, name in enumerate(names)}
+    predicted = np.array(names)[probabilities.argmax(axis=1)]
+    split[["path", "label"]].assign(predicted=predicted, **columns).to_csv(file, index=False)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

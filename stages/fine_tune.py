@@ -1,0 +1,60 @@
+"""Fine-tune the top of the conv base together with its head, from activations at the freeze point.
+
+Starts from the augmented model and trains the layers after fine_tune.freeze_through, in float32.
+"""
+
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from stages.shared import models
+from stages.shared.conv_base import BaseName
+from stages.shared.curves import write_curves, write_metrics
+from stages.shared.freeze_point import FreezePoint, above
+from stages.shared.parameters import read_parameters
+from stages.shared.splits import read_split
+from stages.shared.training import Training, train_above
+
+
+class FineTuning(Training, FreezePoint):
+    """What is fine-tuned, and how."""
+
+
+class Parameters(BaseModel):
+    conv_base: BaseName
+    fine_tune: FineTuning
+
+
+def main(
+    train_split: Path,
+    validation_split: Path,
+    augmented: Path,
+    view_activations: Path,
+    validation_activations: Path,
+    model: Path,
+    metrics: Path,
+    curves: Path,
+    picture: Path,
+) -> None:
+    parameters = read_parameters(Parameters)
+    train, validation = read_split(train_split), read_split(validation_split)
+    classifier, names = models.load(augmented)
+    through = parameters.fine_tune.layer(parameters.conv_base.name)
+    for layer in above(classifier, through).layers:
+        layer.dtype_policy = "float32"
+    history, kept = train_above(
+        classifier,
+        through,
+        (train, view_activations),
+        (validation, validation_activations),
+        parameters.fine_tune,
+    )
+    models.save(classifier, model, names)
+    write_metrics(history, kept, metrics)
+    write_curves(history, curves, picture)
+    print(f"{model}: epoch {kept}, validation accuracy {history['validation_accuracy'][kept - 1]:.3f}")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

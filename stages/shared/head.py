@@ -1,0 +1,38 @@
+"""The dense head that turns a conv base into a classifier."""
+
+from typing import Literal
+
+import keras
+from keras import layers
+from pydantic import Field
+
+from stages.shared.parameters import Section
+
+
+class Head(Section):
+    pooling: Literal["flatten", "average"] = Field(description="flatten or average")
+    units: int = Field(ge=1, description="a whole number, 1 or more")
+    dropout: float = Field(ge=0, lt=1, description="a fraction, at least 0 and below 1")
+
+
+def add_head(base: keras.Model, head: Head, classes: int, seed: int) -> keras.Model:
+    """Return `base` with a freshly drawn head on top, as one flat graph.
+
+    Its output is (n, 1) for two classes, the probability of class 1, and (n, classes) for more.
+    """
+    keras.utils.set_random_seed(seed)
+    pool = layers.Flatten if head.pooling == "flatten" else layers.GlobalAveragePooling2D
+    x = pool(name="pooling")(base.output)
+    x = layers.Dense(head.units, activation="relu", name="dense")(x)
+    x = layers.Dropout(head.dropout, name="dropout")(x)
+    if classes == 2:
+        x = layers.Dense(1, activation="sigmoid", name="probability")(x)
+    else:
+        x = layers.Dense(classes, activation="softmax", name="probability")(x)
+    return keras.Model(base.inputs, x, name="classifier")
+
+
+def base_output(classifier: keras.Model) -> str:
+    """Return the name of the layer below the head, the last of the conv base."""
+    names = [layer.name for layer in classifier.layers]
+    return names[names.index("pooling") - 1]

@@ -1,0 +1,100 @@
+"""Image files to RGB pixels, whatever the file's mode, depth or orientation."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+
+from stages.shared.errors import UserError
+
+Interpolation = Literal["bilinear", "nearest"]
+BLOCK = 32  # images decoded, and run through the base, together
+
+
+def decode(data: bytes) -> Image.Image:
+    """Return the image in `data`, a file's bytes, upright and in mode RGB.
+
+    Orientation follows EXIF, 16-bit grey is scaled to 8 bits, transparency is laid on white.
+    Raises OSError, ValueError or SyntaxError, as Pillow does, where `data` is no whole image.
+    """
+    if not data:
+        raise OSError("the file is empty")
+    with Image.open(BytesIO(data)) as file:
+        file.load()
+        image = ImageOps.exif_transpose(file)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray(_grey_16_to_8_bits(image)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey_16_to_8_bits(image: Image.Image) -> np.ndarray:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError("its pixels are integers beyond 16 bits")
+    return np.rint(values / 257).astype(np.uint8)  # 65535 / 257 = 255
+
+
+def fault(data: bytes) -> str | None:
+    """Return why `data` cannot be used as an image, or None where it can."""
+    try:
+        decode(data)
+    except Exception as error:  # Pillow's plugins raise many kinds on broken files
+        return "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+
+
+def read_pixels(path: Path, digest: str, size: int, interpolation: Interpolation) -> np.ndarray:
+    """Return the image in `path` at `size` × `size` pixels: (size, size, 3) uint8 RGB.
+
+    Raises UserError where the file is gone or its SHA-256 is no longer `digest`.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is gone since the split was made: run dvc repro to split again.") from None
+    if sha256(data).hexdigest() != digest:
+        raise UserError(f"{path} has changed since the split was made: run dvc repro to split again.")
+    return np.asarray(decode(data).resize((size, size), Image.Resampling[interpolation.upper()]))
+
+
+def read_blocks(
+    split: pd.DataFrame, folder: Path, size: int, interpolation: Interpolation
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield rows of `split` and their pixels, (BLOCK, size, size, 3) uint8, in order.
+
+    The next block is decoded while the caller works on this one. The last block repeats its
+    last image up to the full size, so that no row's result depends on how many others there are.
+    """
+    with ThreadPoolExecutor() as pool:
+
+        def start_reading(first: int) -> tuple[slice, list]:
+            rows = slice(first, min(first + BLOCK, len(split)))
+            images = split.iloc[rows]
+            return rows, [
+                pool.submit(read_pixels, folder / path, digest, size, interpolation)
+                for path, digest in zip(images["path"], images["sha256"])
+            ]
+
+        ahead: deque = deque()
+        for first in range(0, len(split), BLOCK):
+            ahead.append(start_reading(first))
+            if len(ahead) > 1:
+                yield _finish(*ahead.popleft())
+        while ahead:
+            yield _finish(*ahead.popleft())
+
+
+def _finish(rows: slice, futures: list) -> tuple[slice, np.ndarray]:
+    pixels = [future.result() for future in futures]
+    return rows, np.stack(pixels + pixels[-1:] * (BLOCK - len(pixels)))

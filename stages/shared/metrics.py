@@ -1,0 +1,60 @@
+"""How good predictions are. Formulas are scikit-learn's; every class counts as positive in turn."""
+
+import keras
+import numpy as np
+import pandas as pd
+from sklearn import metrics
+
+
+def per_class(output: np.ndarray) -> np.ndarray:
+    """Return (n, classes) float32 probabilities from a model's output, which is (n, 1) for two classes."""
+    return np.hstack([1 - output, output]) if output.shape[1] == 1 else output
+
+
+def measure(truth: np.ndarray, probabilities: np.ndarray, names: list[str]) -> dict:
+    """Return the metrics of `probabilities`, (n, classes), given the class indices `truth`, (n,).
+
+    Loss is the mean cross-entropy in nats. ROC AUC and average precision are means over the
+    classes, each against the rest; for two classes the two ROC AUCs are the same figure.
+    """
+    predicted = probabilities.argmax(axis=1)
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        truth, predicted, labels=range(len(names)), zero_division=0
+    )
+    positive = np.eye(len(names), dtype=int)[truth]  # (n, classes), one column a class
+    loss = keras.losses.sparse_categorical_crossentropy(truth, probabilities.astype("float64"))
+    return {
+        "accuracy": float(metrics.accuracy_score(truth, predicted)),
+        "loss": float(np.mean(loss)),
+        "balanced_accuracy": float(metrics.balanced_accuracy_score(truth, predicted)),
+        "roc_auc": float(metrics.roc_auc_score(positive, probabilities, average="macro")),
+        "average_precision": float(metrics.average_precision_score(positive, probabilities, average="macro")),
+        "per_class": {
+            name: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
+            for i, name in enumerate(names)
+        },
+    }
+
+
+def confusion_matrix(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return (classes, classes) counts: rows are true classes, columns predicted ones."""
+    labels = range(probabilities.shape[1])
+    return metrics.confusion_matrix(truth, probabilities.argmax(axis=1), labels=labels)
+
+
+def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Return false_positive_rate and true_positive_rate, a row a threshold.
+
+    For two classes of the second one; for more, the mean over classes of each against the rest.
+    """
+    classes = probabilities.shape[1]
+    curves = [
+        metrics.roc_curve(truth == index, probabilities[:, index])[:2]
+        for index in ([1] if classes == 2 else range(classes))
+    ]
+    if classes == 2:
+        false_positive, true_positive = curves[0]
+    else:
+        false_positive = np.unique(np.concatenate([curve[0] for curve in curves]))
+        true_positive = np.mean([np.interp(false_positive, *curve) for curve in curves], axis=0)
+    return pd.DataFrame({"false_positive_rate": false_positive, "true_positive_rate": true_positive})

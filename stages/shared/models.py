@@ -1,0 +1,34 @@
+"""Self-contained classifiers as `.keras` files whose bytes depend on their content alone."""
+
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+
+import keras
+
+
+def save(model: keras.Model, path: Path, class_names: list[str]) -> None:
+    """Write `model` to `path`, with `class_names` in the archive's metadata.json.
+
+    Keras stamps the date into the archive and its entries: here they all get the same.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        dated, undated = Path(folder, "dated.keras"), Path(folder, path.name)
+        model.save(dated)
+        with zipfile.ZipFile(dated) as source, zipfile.ZipFile(undated, "w") as target:
+            for name in sorted(source.namelist()):
+                content = source.read(name)
+                if name == "metadata.json":
+                    version = json.loads(content)["keras_version"]
+                    content = json.dumps({"keras_version": version, "class_names": class_names})
+                target.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
+        undated.replace(path)
+
+
+def load(path: Path) -> tuple[keras.Model, list[str]]:
+    """Return the model in `path` and its class names, the one with class_index 0 first."""
+    with zipfile.ZipFile(path) as archive:
+        class_names = json.loads(archive.read("metadata.json"))["class_names"]
+    return keras.saving.load_model(path, safe_mode=True), class_names

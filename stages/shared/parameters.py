@@ -1,0 +1,68 @@
+"""Read a stage's own part of params.yaml, checked against the schema that the stage states."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+from stages.shared.errors import UserError
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A section of params.yaml: every key required, none unknown, no type converted.
+
+    Each field's description says what is allowed; error messages quote it.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PartOfSection(Section):
+    """The keys that a stage reads from a section whose other keys are another stage's."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def read_parameters(schema: type[Schema], path: Path = Path("params.yaml")) -> Schema:
+    """Return what `schema` describes from `path`, ignoring the sections it does not name.
+
+    Raises UserError, naming each wrong key, its value and what is allowed.
+    """
+    try:
+        values = YAML(typ="safe").load(path)  # YAML 1.2, as DVC reads it: 2e-5 is a number
+        return schema.model_validate(values)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run this from the project's top folder.") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        problems = dict.fromkeys(_sentence(schema, problem) for problem in error.errors())
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+
+
+def _sentence(schema: type[BaseModel], problem: dict) -> str:
+    names, field, section = [], None, schema
+    for name in problem["loc"]:  # goes on into a union's members, which are no keys of the file
+        if section is None or (name not in section.model_fields and problem["type"] != "extra_forbidden"):
+            break
+        names.append(str(name))
+        field = section.model_fields.get(name)
+        nested = getattr(field, "annotation", None)
+        parent, section = section, nested if isinstance(nested, type) and issubclass(nested, BaseModel) else None
+    key = ".".join(names)
+    if problem["type"] == "extra_forbidden":
+        known = list(parent.model_fields)
+        close = get_close_matches(names[-1], known, n=1)
+        hint = f"did you mean {close[0]}" if close else f"known are {', '.join(known)}"
+        return f"{key} (value {problem['input']!r}) is no parameter: {hint}?"
+    if problem["type"] == "missing":
+        return f"{key} is missing" + (f": it takes {field.description}." if field.description else ".")
+    if problem["type"] == "value_error":
+        return f"{key}: {problem['ctx']['error']}"
+    allowed = field.description if field and field.description else problem["msg"]
+    return f"{key} is {problem['input']!r}, but it takes {allowed}."

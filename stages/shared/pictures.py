@@ -1,0 +1,39 @@
+"""Pictures of an evaluation: confusion matrices and ROC curves."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+
+def draw_confusion_matrices(matrices: dict[str, np.ndarray], names: list[str], picture: Path) -> None:
+    """Draw each model's matrix, (true class, predicted class) counts, side by side."""
+    side = max(3.5, 1.5 + 0.45 * len(names))  # inches
+    figure = Figure(figsize=(side * len(matrices), side + 0.5), layout="constrained")
+    all_axes = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axes, (model, matrix) in zip(all_axes, matrices.items()):
+        shares = matrix / matrix.sum(axis=1, keepdims=True)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), images in np.ndenumerate(matrix):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, images, ha="center", va="center", color=color)
+        axes.set(title=model, xlabel="predicted", xticks=range(len(names)), yticks=range(len(names)))
+        axes.set_xticklabels(names, rotation=45 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center")
+        axes.set_yticklabels(names)
+    all_axes[0].set_ylabel("true class")
+    figure.savefig(picture, dpi=120)
+
+
+def draw_roc_curves(curves: dict[str, pd.DataFrame], areas: dict[str, float], picture: Path) -> None:
+    """Draw each model's ROC curve, with the area under it in the legend."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    for model, curve in curves.items():
+        label = f"{model}: AUC {areas[model]:.3f}"
+        axes.plot(curve["false_positive_rate"], curve["true_positive_rate"], label=label)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance: AUC 0.5")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(picture, dpi=120)

@@ -1,0 +1,61 @@
+"""Train a fresh head on the frozen conv base with augmentation, from the features of stored views.
+
+Epoch e trains on view e mod views. With as many views as epochs that is end-to-end training with
+the frozen base inside the model, where every epoch sees fresh augmentation, to the same weights.
+"""
+
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from stages.shared import conv_base, models
+from stages.shared.conv_base import ConvBase, ImageSize
+from stages.shared.curves import write_curves, write_metrics
+from stages.shared.head import Head, add_head, base_output
+from stages.shared.parameters import read_parameters
+from stages.shared.splits import class_names, read_split
+from stages.shared.training import Training, train_above
+
+
+class HeadTraining(Head, Training):
+    """A fresh head and how it is trained."""
+
+
+class Parameters(BaseModel):
+    image_size: ImageSize
+    conv_base: ConvBase
+    augmented: HeadTraining
+
+
+def main(
+    train_split: Path,
+    validation_split: Path,
+    weights: Path,
+    view_features: Path,
+    validation_features: Path,
+    model: Path,
+    metrics: Path,
+    curves: Path,
+    picture: Path,
+) -> None:
+    parameters = read_parameters(Parameters)
+    train, validation = read_split(train_split), read_split(validation_split)
+    names = class_names(train)
+    base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
+    classifier = add_head(base, parameters.augmented, len(names), parameters.augmented.seed)
+    history, kept = train_above(
+        classifier,
+        base_output(classifier),
+        (train, view_features),
+        (validation, validation_features),
+        parameters.augmented,
+    )
+    models.save(classifier, model, names)
+    write_metrics(history, kept, metrics)
+    write_curves(history, curves, picture)
+    print(f"{model}: epoch {kept}, validation accuracy {history['validation_accuracy'][kept - 1]:.3f}")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,57 @@
+"""Train a dense head on the stored features of the training images."""
+
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from stages.shared import conv_base, models
+from stages.shared.conv_base import ConvBase, ImageSize
+from stages.shared.curves import write_curves, write_metrics
+from stages.shared.head import Head, add_head, base_output
+from stages.shared.parameters import read_parameters
+from stages.shared.splits import class_names, read_split
+from stages.shared.training import Training, train_above
+
+
+class HeadTraining(Head, Training):
+    """A fresh head and how it is trained."""
+
+
+class Parameters(BaseModel):
+    image_size: ImageSize
+    conv_base: ConvBase
+    head: HeadTraining
+
+
+def main(
+    train_split: Path,
+    validation_split: Path,
+    weights: Path,
+    train_features: Path,
+    validation_features: Path,
+    model: Path,
+    metrics: Path,
+    curves: Path,
+    picture: Path,
+) -> None:
+    parameters = read_parameters(Parameters)
+    train, validation = read_split(train_split), read_split(validation_split)
+    names = class_names(train)
+    base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
+    classifier = add_head(base, parameters.head, len(names), parameters.head.seed)
+    history, kept = train_above(
+        classifier,
+        base_output(classifier),
+        (train, train_features),
+        (validation, validation_features),
+        parameters.head,
+    )
+    models.save(classifier, model, names)
+    write_metrics(history, kept, metrics)
+    write_curves(history, curves, picture)
+    print(f"{model}: epoch {kept}, validation accuracy {history['validation_accuracy'][kept - 1]:.3f}")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

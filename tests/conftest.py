@@ -1,0 +1,97 @@
+"""What the tests share: tiny images, and the real stages run on them."""
+
+import importlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+PROJECT = Path(__file__).parents[1]
+PIPELINE = YAML(typ="safe").load(PROJECT / "dvc.yaml")
+TINY = {
+    "data.images": "images",
+    "split.train": 7,
+    "split.validation": 4,
+    "split.test": 4,
+    "image_size": 64,
+    "conv_base.precision": "float32",
+    "head.units": 8,
+    "head.epochs": 2,
+    "augmented.units": 8,
+    "augmented.epochs": 2,
+    "fine_tune.epochs": 1,
+}
+
+
+def draw_images(folder: Path, names: list[str], seed: int = 0, size: tuple[int, int] = (40, 30)) -> None:
+    """Write noise of one tint per class into `folder`, a PNG for each of `names`."""
+    for name in names:
+        rng = np.random.default_rng([seed, *name.encode()])
+        tint = np.random.default_rng(list(name.split("/")[0].encode())).integers(0, 200, 3)
+        pixels = tint + rng.integers(0, 56, (*size, 3))
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype("uint8")).save(file)
+
+
+def class_folders(classes: tuple[str, ...] = ("apple", "pear"), each: int = 15) -> list[str]:
+    return [f"{label}/{number}.png" for label in classes for number in range(each)]
+
+
+def write_parameters(folder: Path, changes: dict, source: Path = PROJECT / "params.yaml") -> None:
+    """Write `source` to `folder`/params.yaml with `changes`, given by dotted keys."""
+    yaml = YAML()
+    values = yaml.load(source)
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        section = values
+        for part in sections:
+            section = section[part]
+        section[name] = value
+    yaml.dump(values, folder / "params.yaml")
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch) -> Path:
+    """An empty project folder with tiny parameters and images, and the working directory of the test."""
+    monkeypatch.chdir(tmp_path)
+    write_parameters(tmp_path, TINY)
+    draw_images(tmp_path / "images", class_folders())
+    return tmp_path
+
+
+def arguments(stage: str, images: str = "images") -> list[str]:
+    """Return the paths with which dvc.yaml calls `stage`."""
+    python, flag, module, *paths = shlex.split(PIPELINE["stages"][stage]["cmd"].replace("${data.images}", images))
+    assert (python, flag, module) == ("python", "-m", f"stages.{stage}")
+    return paths
+
+
+def run(*stages: str, images: str = "images") -> None:
+    """Run stages in this process and the working directory, as dvc.yaml calls them."""
+    for stage in stages:
+        importlib.import_module(f"stages.{stage}").main(*map(Path, arguments(stage, images)))
+
+
+def change(**changes) -> None:
+    """Change params.yaml in the working directory; keys are written with __ for the dot."""
+    dotted = {key.replace("__", "."): value for key, value in changes.items()}
+    write_parameters(Path.cwd(), dotted, Path("params.yaml"))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> Path:
+    """VGG16's real ImageNet weights, as fetch_weights writes them."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_parameters(folder, {})
+    file = folder / "conv_base.weights.h5"
+    subprocess.run(
+        [sys.executable, "-m", "stages.fetch_weights", file], cwd=folder, env=with_project(), check=True
+    )
+    return file

@@ -1,0 +1,19 @@
+"""Print the test metrics of the three models, and where the pictures of them are."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+METRICS = ["accuracy", "balanced_accuracy", "roc_auc", "average_precision", "loss"]
+
+
+def main(metrics: Path) -> None:
+    evaluation = pd.DataFrame(json.loads((metrics / "evaluation.json").read_text())).T
+    print(f"\nOn the test split ({metrics / 'evaluation.json'}):\n")
+    print(evaluation[METRICS].astype(float).round(3).to_string())
+    print(f"\nPictures: {', '.join(str(picture) for picture in sorted(metrics.glob('*.png')))}")
+
+
+if __name__ == "__main__":
+    main(Path("metrics"))
