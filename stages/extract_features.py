@@ -3,22 +3,35 @@
 Writes {train,validation,test}.npy, each (n, height, width, channels), float16 from a bfloat16
 base and float32 from a float32 one; row i belongs to row i of the split's CSV. VGG16 at 150
 pixels: (n, 4, 4, 512).
+
+The same pass stores the activations of validation and test images at the base's default freeze
+point, for extract_views: (n, 9, 9, 512).
 """
 
 import sys
 from pathlib import Path
 
+import keras
+
 from stages.shared import conv_base
+from stages.shared.conv_base import ARCHITECTURES
 from stages.shared.extraction import Extraction, store_outputs
 from stages.shared.parameters import read_parameters
-from stages.shared.splits import SPLITS, read_split
+from stages.shared.splits import read_split
 
 
-def main(images: Path, splits: Path, weights: Path, features: Path) -> None:
+def main(images: Path, splits: Path, weights: Path, features: Path, activations: Path) -> None:
     parameters = read_parameters(Extraction)
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
-    for name in SPLITS:
-        store_outputs(base, read_split(splits / f"{name}.csv"), images, parameters, features / f"{name}.npy")
+    train = read_split(splits / "train.csv")
+    store_outputs(base, train, images, parameters, [features / "train.npy"])
+
+    default = base.get_layer(ARCHITECTURES[parameters.conv_base.name].freeze_through)
+    model = keras.Model(base.input, [base.output, default.output])
+    for name in ("validation", "test"):
+        split = read_split(splits / f"{name}.csv")
+        files = [features / f"{name}.npy", activations / f"{name}.npy"]
+        store_outputs(model, split, images, parameters, files)
 
 
 if __name__ == "__main__":

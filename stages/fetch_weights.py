@@ -4,6 +4,7 @@ ImageNet weights come from, in this order: for VGG16 the installed package detec
 classifier kept its conv base frozen at them; Keras's cache; Keras's download, hash-checked.
 """
 
+import os
 import socket
 import sys
 from hashlib import sha256
@@ -71,9 +72,10 @@ def load_imagenet_weights(base: keras.Model, name: str) -> str:
             include_top=False, weights="imagenet", input_shape=(IMAGENET_SIZE, IMAGENET_SIZE, 3)
         )
     except Exception as error:  # Keras raises a bare Exception
+        cache = Path(os.environ.get("KERAS_HOME", "~/.keras"), "models").expanduser()
         raise UserError(
             f"the ImageNet weights of {name} are neither in Keras's cache nor can Keras download them ({error}): "
-            f"put the file that it names into {Path(keras.config.keras_home(), 'models')}, or set "
+            f"put the file that it names into {cache}, or set "
             "conv_base.weights to the path of a Keras weights file."
         ) from None
     base.set_weights(known.get_weights())

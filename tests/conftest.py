@@ -1,10 +1,10 @@
 """What the tests share: tiny images, and the real stages run on them."""
 
 import importlib
+import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,13 +85,32 @@ def change(**changes) -> None:
     write_parameters(Path.cwd(), dotted, Path("params.yaml"))
 
 
+def environment() -> dict[str, str]:
+    """Return what a subprocess needs to find the stages and this Python."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PYTHONPATH": str(PROJECT), "PATH": path, "DVC_NO_ANALYTICS": "1"}
+
+
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory) -> Path:
+def vgg16_weights(tmp_path_factory) -> Path:
     """VGG16's real ImageNet weights, as fetch_weights writes them."""
     folder = tmp_path_factory.mktemp("weights")
     write_parameters(folder, {})
     file = folder / "conv_base.weights.h5"
-    subprocess.run(
-        [sys.executable, "-m", "stages.fetch_weights", file], cwd=folder, env=with_project(), check=True
-    )
+    command = [sys.executable, "-m", "stages.fetch_weights", str(file)]
+    subprocess.run(command, cwd=folder, env=environment(), check=True)
     return file
+
+
+@pytest.fixture
+def extracted(workspace, vgg16_weights) -> Path:
+    """A workspace with splits, weights, features and views."""
+    place_weights(vgg16_weights)
+    run("split_dataset", "extract_features", "extract_views")
+    return workspace
+
+
+def place_weights(file: Path) -> None:
+    target = Path("data/weights/conv_base.weights.h5")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(file)

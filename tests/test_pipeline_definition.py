@@ -1,15 +1,16 @@
 """dvc.yaml says the truth about what each stage reads, runs and writes."""
 
 import ast
-import re
 import shlex
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-PROJECT = Path(__file__).parents[1]
-STAGES = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
+from tests.conftest import PIPELINE, PROJECT, place_weights, run
+
+
+STAGES = PIPELINE["stages"]
 
 
 def imported_modules(module: Path) -> set[Path]:
@@ -41,3 +42,60 @@ def test_code_dependencies_are_exactly_the_imported_modules(name):
     declared = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")}
     empty = {"stages/shared/__init__.py"}
     assert declared == {str(file) for file in imported_modules(PROJECT / f"stages/{name}.py")} - empty
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_command_arguments_are_the_declared_paths(name):
+    stage = STAGES[name]
+    arguments = shlex.split(stage["cmd"])[3:]
+    written = [path for kind in ("outs", "metrics", "plots") for path in paths(stage.get(kind, []))]
+    read = [dep for dep in stage["deps"] if not dep.endswith(".py")]
+    covered = {path for path in read if any(Path(argument) in Path(path).parents for argument in arguments)}
+    assert sorted(set(arguments)) == sorted(set(read) - covered | set(written))
+    assert len(arguments) == len(set(arguments))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_outputs_keep_the_run_cache_on(name):
+    """DVC switches its run-cache off for outs with cache: false, persist and always_changed."""
+    stage = STAGES[name]
+    assert "always_changed" not in stage
+    for out in stage["outs"]:
+        assert isinstance(out, str) or next(iter(out.values())) == {"push": False}
+
+
+def test_what_is_large_and_recomputable_stays_local():
+    local = [out for stage in STAGES.values() for out in stage["outs"] if not isinstance(out, str)]
+    assert local == [{"data/activations": {"push": False}}, {"data/views": {"push": False}}]
+
+
+def declared_keys(values: dict, declared: list[str]) -> dict:
+    """Return `values`, the content of params.yaml, cut down to `declared` keys."""
+    cut = {}
+    for key in declared:
+        *sections, name = key.split(".")
+        source, target = values, cut
+        for section in sections:
+            source, target = source[section], target.setdefault(section, {})
+        target[name] = source[name]
+    return cut
+
+
+def test_each_stage_reads_no_parameter_but_the_declared_ones(workspace, vgg16_weights):
+    place_weights(vgg16_weights)
+    yaml = YAML(typ="safe")
+    everything = yaml.load(Path("params.yaml"))
+    for name, stage in STAGES.items():
+        if "params" in stage and name != "fetch_weights":
+            yaml.dump(declared_keys(everything, stage["params"]), Path("params.yaml"))
+            run(name)
+    yaml.dump(declared_keys(everything, STAGES["fetch_weights"]["params"]), Path("params.yaml"))
+    Path("data/weights/conv_base.weights.h5").unlink()
+    run("fetch_weights")
+    assert Path("metrics/evaluation.json").exists()
+
+
+def test_every_parameter_is_declared_by_a_stage_with_its_whole_section():
+    """So a key that is new in a section makes a stage run, which then rejects it."""
+    whole = {key for stage in STAGES.values() for key in stage.get("params", []) if "." not in key}
+    assert whole == set(YAML(typ="safe").load(PROJECT / "params.yaml"))

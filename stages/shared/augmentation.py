@@ -1,7 +1,8 @@
 """Random views of an image: rotation, shift, shear, zoom and flip as one affine warp.
 
 The parameters mean what keras.preprocessing.image.ImageDataGenerator means by them, and the
-matrix is the one of its apply_affine_transform (keras/src/legacy/preprocessing/image.py).
+matrix is the one of its apply_affine_transform (keras/src/legacy/preprocessing/image.py), except
+that width_shift moves along the width and height_shift along the height: Keras 3 swaps the two.
 """
 
 from hashlib import sha256
@@ -23,8 +24,8 @@ class Augmentation(Section):
     shear_degrees: float = Field(ge=0, lt=90, description="degrees, at least 0 and below 90")
     zoom: float = Field(ge=0, lt=1, description="a fraction of the size, at least 0 and below 1")
     horizontal_flip: bool = Field(description="true or false")
-    fill: Literal["nearest", "reflect", "wrap", "constant"] = Field(
-        description="nearest, reflect, wrap or constant (black)"
+    fill: Literal["nearest", "reflect", "constant"] = Field(
+        description="nearest, reflect or constant (black)"
     )
 
 
@@ -39,28 +40,30 @@ def draw_warp(augmentation: Augmentation, view: int, digest: str, size: int) -> 
     either_way = 2 * uniform - 1
 
     angle = np.deg2rad(augmentation.rotation_degrees * either_way[0])
-    down, right = size * np.array([augmentation.height_shift, augmentation.width_shift]) * either_way[1:3]
+    right, down = size * np.array([augmentation.width_shift, augmentation.height_shift]) * either_way[1:3]
     shear = np.deg2rad(augmentation.shear_degrees * either_way[3])
-    zoom_rows, zoom_columns = 1 + augmentation.zoom * either_way[4:6]
+    zoom_x, zoom_y = 1 + augmentation.zoom * either_way[4:6]
     flip = augmentation.horizontal_flip and uniform[6] < 0.5
 
-    # From an output pixel (row, column, 1), measured from the image's centre, to the input pixel.
+    # From an output pixel (x, y, 1), measured from the image's centre, to the input pixel.
     warp = (
         np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-        @ np.array([[1, 0, down], [0, 1, right], [0, 0, 1]])
+        @ np.array([[1, 0, right], [0, 1, down], [0, 0, 1]])
         @ np.array([[1, -np.sin(shear), 0], [0, np.cos(shear), 0], [0, 0, 1]])
-        @ np.diag([zoom_rows, zoom_columns, 1])
-        @ np.diag([1, -1 if flip else 1, 1])
+        @ np.diag([zoom_x, zoom_y, 1])
+        @ np.diag([-1 if flip else 1, 1, 1])
     )
     centre = (size - 1) / 2
     from_centre = np.array([[1, 0, centre], [0, 1, centre], [0, 0, 1]])
-    (a, b, c), (d, e, f), _ = from_centre @ warp @ np.linalg.inv(from_centre)
-    return np.array([e, d, f, b, a, c, 0, 0], dtype="float32")  # x before y
+    return (from_centre @ warp @ np.linalg.inv(from_centre)).ravel()[:8].astype("float32")
 
 
-def warp_images(images: np.ndarray, warps: np.ndarray, fill: str) -> np.ndarray:
-    """Return (n, size, size, 3) float32: `images`, each warped by its row of `warps`, (n, 8)."""
+def draw_view(
+    augmentation: Augmentation, view: int, pixels: np.ndarray, digests: list[str]
+) -> np.ndarray:
+    """Return the images `pixels`, (n, size, size, 3), with SHA-256s `digests`, in `view`: float32."""
+    warps = np.stack([draw_warp(augmentation, view, digest, pixels.shape[1]) for digest in digests])
     warped = keras.ops.image.affine_transform(
-        images.astype("float32"), warps, interpolation="bilinear", fill_mode=fill, fill_value=0
+        pixels.astype("float32"), warps, interpolation="bilinear", fill_mode=augmentation.fill, fill_value=0
     )
     return keras.ops.convert_to_numpy(warped)

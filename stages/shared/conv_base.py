@@ -94,9 +94,10 @@ def build(
         preprocessed = keras.layers.Rescaling(1 / 255, name="rescale")(pixels)
     keras.config.set_dtype_policy("mixed_bfloat16" if computes_in == "bfloat16" else "float32")
     try:
-        return architecture.build(include_top=False, weights=None, input_tensor=preprocessed)
+        base = architecture.build(include_top=False, weights=None, input_tensor=preprocessed)
     finally:
         keras.config.set_dtype_policy("float32")
+    return keras.Model(pixels, base.output, name=name)
 
 
 def load(conv_base: ConvBase, image_size: int, weights: Path) -> keras.Model:
@@ -123,5 +124,5 @@ def load_weights(base: keras.Model, weights: Path, name: str) -> None:
 
 
 def forward(model: keras.Model) -> Callable:
-    """Return `model` as a compiled function of one batch, for inference."""
-    return tf.function(lambda batch: model(batch, training=False), jit_compile=False)
+    """Return `model` as a compiled function from one batch to the list of its outputs, for inference."""
+    return tf.function(lambda batch: keras.tree.flatten(model(batch, training=False)), jit_compile=False)

@@ -29,7 +29,7 @@ def add_head(base: keras.Model, head: Head, classes: int, seed: int) -> keras.Mo
         x = layers.Dense(1, activation="sigmoid", name="probability")(x)
     else:
         x = layers.Dense(classes, activation="softmax", name="probability")(x)
-    return keras.Model(base.inputs, x, name="classifier")
+    return keras.Model(base.input, x, name="classifier")
 
 
 def base_output(classifier: keras.Model) -> str:

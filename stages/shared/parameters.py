@@ -46,23 +46,26 @@ def read_parameters(schema: type[Schema], path: Path = Path("params.yaml")) -> S
 
 
 def _sentence(schema: type[BaseModel], problem: dict) -> str:
-    names, field, section = [], None, schema
-    for name in problem["loc"]:  # goes on into a union's members, which are no keys of the file
-        if section is None or (name not in section.model_fields and problem["type"] != "extra_forbidden"):
+    names, field, section, parent = [], None, schema, schema
+    for name in problem["loc"]:  # it goes on into a union's members, which are no keys of the file
+        if section is None:
             break
         names.append(str(name))
-        field = section.model_fields.get(name)
-        nested = getattr(field, "annotation", None)
-        parent, section = section, nested if isinstance(nested, type) and issubclass(nested, BaseModel) else None
-    key = ".".join(names)
+        field, parent = section.model_fields.get(name), section
+        section = field.annotation if field and _is_section(field.annotation) else None
+    key, value = ".".join(names), problem["input"]
+    if not key:
+        return "it takes sections of parameters."
     if problem["type"] == "extra_forbidden":
         known = list(parent.model_fields)
         close = get_close_matches(names[-1], known, n=1)
-        hint = f"did you mean {close[0]}" if close else f"known are {', '.join(known)}"
-        return f"{key} (value {problem['input']!r}) is no parameter: {hint}?"
-    if problem["type"] == "missing":
-        return f"{key} is missing" + (f": it takes {field.description}." if field.description else ".")
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+        return f"{key} (value {value!r}) is no parameter: {hint}"
     if problem["type"] == "value_error":
         return f"{key}: {problem['ctx']['error']}"
-    allowed = field.description if field and field.description else problem["msg"]
-    return f"{key} is {problem['input']!r}, but it takes {allowed}."
+    takes = "a section of parameters" if section else field.description
+    return f"{key} is missing: it takes {takes}." if problem["type"] == "missing" else f"{key} is {value!r}, but it takes {takes}."
+
+
+def _is_section(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

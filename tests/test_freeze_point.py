@@ -1,0 +1,76 @@
+"""Cutting a conv base in two and running the halves is running the whole."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from stages.shared import conv_base
+from stages.shared.conv_base import ARCHITECTURES
+from stages.shared.freeze_point import above, check_cut, cuts, freeze
+from tests.conftest import change, place_weights, run
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_default_cut_splits_the_base_exactly(name):
+    base = conv_base.build(name, 96)
+    through = ARCHITECTURES[name].freeze_through
+    check_cut(base, through, name)
+    below = keras.Model(base.input, base.get_layer(through).output)
+    halves = above(base, through)(below(PIXELS, training=False), training=False)
+    np.testing.assert_array_equal(halves, base(PIXELS, training=False))
+
+
+@pytest.mark.parametrize(
+    "name, no_cut", [("resnet50", "conv4_block6_2_conv"), ("xception", "block13_sepconv1"), ("inception_v3", "mixed9_0")]
+)
+def test_a_layer_that_a_path_goes_round_is_no_cut(name, no_cut):
+    base = conv_base.build(name, 96)
+    with pytest.raises(SystemExit) as end:
+        check_cut(base, no_cut, name)
+    assert f"fine_tune.freeze_through is '{no_cut}', but for {name} that does not cut it" in end.value.code
+    assert f"{ARCHITECTURES[name].freeze_through}" in end.value.code.split("one of ")[1]
+
+
+def test_vgg16_can_be_cut_after_every_layer_with_something_to_train_above():
+    base = conv_base.build("vgg16", 64)
+    layers = [layer.name for layer in base.layers]
+    assert cuts(base) == layers[layers.index("block1_conv1") : layers.index("block5_conv3")]
+
+
+def test_an_unknown_layer_is_an_error_before_anything_is_written(workspace, vgg16_weights):
+    place_weights(vgg16_weights)
+    run("split_dataset")
+    change(fine_tune__freeze_through="block4_pol")
+    with pytest.raises(SystemExit, match="freeze_through is 'block4_pol', but for vgg16 that is no layer of it"):
+        run("extract_views")
+    assert not Path("data/views").exists()
+
+
+def test_batch_normalization_is_never_fine_tuned():
+    base = conv_base.build("resnet50", 96)
+    freeze(base, "conv4_block6_out")
+    trained = {weight.path.split("/")[0] for weight in base.trainable_weights}
+    assert trained == {f"conv5_block{block}_{conv}_conv" for block in (1, 2, 3) for conv in (1, 2, 3)} | {
+        "conv5_block1_0_conv"
+    }
+
+
+def test_image_too_small_for_the_base():
+    with pytest.raises(SystemExit, match="image_size is 64, but inception_v3 takes 75 pixels or more"):
+        conv_base.build("inception_v3", 64)
+
+
+@pytest.mark.parametrize("mode", ["caffe", "tf"])
+def test_preprocessing_is_the_one_of_keras(mode):
+    name = {"caffe": "vgg16", "tf": "mobilenet"}[mode]
+    base = conv_base.build(name, 96)
+    first = next(layer for layer in base.layers if layer.weights)
+    expected = keras.applications.imagenet_utils.preprocess_input(PIXELS.copy(), mode=mode)
+    np.testing.assert_allclose(keras.Model(base.input, first.input)(PIXELS), expected, rtol=1e-6, atol=1e-4)
+    rescaled = conv_base.build(name, 96, preprocessing="rescale")
+    first = next(layer for layer in rescaled.layers if layer.weights)
+    np.testing.assert_allclose(keras.Model(rescaled.input, first.input)(PIXELS), PIXELS / 255, rtol=1e-6)

@@ -1,0 +1,213 @@
+"""Where images come from, what is wrong with them, and which split they fall into."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.shared.splits import SPLITS
+from tests.conftest import change, class_folders, draw_images, run
+
+
+def members() -> dict[str, str]:
+    """Return the split of every image by path."""
+    return {
+        path: split
+        for split in SPLITS
+        for path in pd.read_csv(f"data/splits/{split}.csv", dtype=str)["path"]
+    }
+
+
+def report() -> dict:
+    return json.loads(Path("metrics/split.json").read_text())
+
+
+def fails(**changes) -> str:
+    """Return the message with which split_dataset ends after `changes` to the parameters."""
+    change(**changes)
+    with pytest.raises(SystemExit) as end:
+        run("split_dataset")
+    assert not Path("data/splits").exists() and not Path("metrics/split.json").exists()
+    return end.value.code
+
+
+def test_counts_per_class_are_exact(workspace):
+    run("split_dataset")
+    expected = {"train": 7, "validation": 4, "test": 4}
+    assert report() == {
+        "images": {split: {"apple": each, "pear": each} for split, each in expected.items()},
+        "identical_images": 0,
+        "excluded_images": {},
+    }
+    table = pd.read_csv("data/splits/train.csv", dtype=str)
+    assert list(table.columns) == ["path", "label", "class_index", "sha256"]
+    assert set(zip(table["label"], table["class_index"])) == {("apple", "0"), ("pear", "1")}
+
+
+def test_counts_default_train_to_the_rest(workspace):
+    change(split__train=None)
+    run("split_dataset")
+    assert report()["images"]["train"] == {"apple": 7, "pear": 7}
+    assert len(members()) == 30
+
+
+def test_fractions_never_move_an_old_image(workspace):
+    draw_images(Path("images"), class_folders(each=60))
+    change(split__train=None, split__validation=0.25, split__test=0.25)
+    run("split_dataset")
+    before = members()
+    draw_images(Path("images"), [f"pear/more{number}.png" for number in range(40)])
+    Path("images/apple/0.png").unlink()
+    Path("images/apple/1.png").rename("images/apple/renamed.png")
+    run("split_dataset")
+    after = members()
+    assert len(after) == 159
+    assert all(after[path] == split for path, split in before.items() if path in after)
+    assert after["apple/renamed.png"] == before["apple/1.png"]
+
+
+def test_fractions_come_out_in_expectation(workspace):
+    draw_images(Path("images"), class_folders(each=400), size=(2, 2))
+    change(split__train=0.5, split__validation=0.2, split__test=0.1)
+    run("split_dataset")
+    shares = pd.Series(members()).value_counts() / 800
+    assert shares["train"] == pytest.approx(0.5, abs=0.06)  # 3.4 standard deviations
+    assert shares["validation"] == pytest.approx(0.2, abs=0.05)
+    assert shares["test"] == pytest.approx(0.1, abs=0.04)
+
+
+def test_seed_draws_another_split(workspace):
+    run("split_dataset")
+    first = members()
+    change(split__seed=1)
+    run("split_dataset")
+    assert members() != first
+
+
+@pytest.mark.parametrize("shares", [(None, 4, 4), (None, 0.4, 0.3)])
+def test_identical_images_stay_together(workspace, shares):
+    for number in range(10):
+        original = Path(f"images/apple/{number}.png").read_bytes()
+        Path(f"images/apple/copy{number}.png").write_bytes(original)
+    train, validation, test = shares
+    change(split__train=train, split__validation=validation, split__test=test)
+    run("split_dataset")
+    splits = members()
+    assert all(splits[f"apple/{number}.png"] == splits[f"apple/copy{number}.png"] for number in range(10))
+    assert report()["identical_images"] == 10
+    if test == 4:
+        assert report()["images"]["test"] == {"apple": 4, "pear": 4}
+
+
+def test_labels_from_file_names(workspace):
+    draw_images(Path("flat"), [f"{label}.{number}.png" for label in ("cat", "dog") for number in range(15)])
+    change(data__labels_from="filename")
+    run("split_dataset", images="flat")
+    assert report()["images"]["test"] == {"cat": 4, "dog": 4}
+    draw_images(Path("flat"), ["puppy.png"])
+    with pytest.raises(SystemExit, match=r"1 files in flat are not named like cat\.12\.jpg.*puppy\.png"):
+        run("split_dataset", images="flat")
+
+
+def test_labels_from_csv(workspace):
+    rows = [f"{path},{'round' if 'apple' in path else 'long'}" for path in class_folders()]
+    Path("images/labels.csv").write_text("file,label\n" + "\n".join(rows))
+    change(data__labels_from="images/labels.csv")
+    run("split_dataset")
+    assert report()["images"]["test"] == {"long": 4, "round": 4}
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ("name,label\nx,y\n", "has the columns name, label: it needs file and label"),
+        ("file,label\nnone.png,a\n", "1 files of images/labels.csv are not there (in images): none.png"),
+        ("file,label\napple/0.png,a\napple/0.png,b\n", "are listed twice"),
+        ("file,label\napple/0.png,\n", "have no label"),
+        ("file,label\napple/0.png,a\n", "29 files in images are not listed in images/labels.csv: apple/1.png"),
+    ],
+)
+def test_wrong_csv(workspace, rows, message):
+    Path("images/labels.csv").write_text(rows)
+    assert message in fails(data__labels_from="images/labels.csv")
+
+
+def test_csv_must_lie_where_dvc_sees_it(workspace):
+    Path("labels.csv").write_text("file,label\n")
+    assert "'labels.csv', outside images: move it into that folder" in fails(data__labels_from="labels.csv")
+    assert "takes folder, filename or the path of a CSV file" in fails(data__labels_from="foldr")
+
+
+def break_images() -> None:
+    whole = Path("images/apple/3.png").read_bytes()
+    Path("images/apple/3.png").write_bytes(whole[: len(whole) // 2])
+    Path("images/pear/5.png").write_bytes(b"")
+    Path("images/pear/notes.txt").write_text("no image")
+
+
+def test_all_bad_images_are_listed_at_once(workspace):
+    break_images()
+    message = fails()
+    assert message.startswith("3 of 31 files are no usable images")
+    assert "images/apple/3.png: " in message and "truncated" in message
+    assert "images/pear/5.png: the file is empty" in message
+    assert "images/pear/notes.txt: not an image" in message
+
+
+def test_excluded_images_are_recorded(workspace):
+    break_images()
+    change(data__on_bad_image="exclude", split__train=None)
+    run("split_dataset")
+    assert set(report()["excluded_images"]) == {"apple/3.png", "pear/5.png", "pear/notes.txt"}
+    assert report()["excluded_images"]["pear/5.png"] == "the file is empty"
+    assert len(members()) == 28
+
+
+def test_identical_images_with_different_labels(workspace):
+    Path("images/pear/x.png").write_bytes(Path("images/apple/2.png").read_bytes())
+    message = fails()
+    assert message.startswith("2 byte-identical images have different labels")
+    assert "apple/2.png: apple" in message and "pear/x.png: pear" in message
+
+
+def test_one_class_only(workspace):
+    draw_images(Path("single"), class_folders(("apple",)))
+    with pytest.raises(SystemExit, match=r"single has images of one class only \(apple\)"):
+        run("split_dataset", images="single")
+
+
+def test_no_images_and_no_folder(workspace):
+    Path("empty").mkdir()
+    with pytest.raises(SystemExit, match="empty holds no images"):
+        run("split_dataset", images="empty")
+    with pytest.raises(SystemExit, match="data.images is 'absent', which is no folder"):
+        run("split_dataset", images="absent")
+    draw_images(Path("images"), ["loose.png"])
+    assert "lie in no class folder" in fails() and "loose.png" in fails()
+
+
+def test_class_too_small_for_the_split(workspace):
+    assert "class 'apple' has 15 images, too few for this split: 0 of them would go to train (split.train: the rest)" in fails(
+        split__test=12, split__validation=4, split__train=None
+    )
+    for number in range(14):
+        Path(f"images/pear/{number}.png").unlink()
+    assert "class 'pear' has 1 images, too few for this split" in fails(
+        split__train=None, split__validation=0.2, split__test=0.2
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"split__test": 0.2}, "mixes fractions with counts"),
+        ({"split__train": None, "split__test": 0.6, "split__validation": 0.4}, "nothing is left for train"),
+        ({"split__train": 0.5, "split__test": 0.4, "split__validation": 0.4}, "add up to too much"),
+        ({"split__test": 1.5}, "split.test is 1.5, but it takes a fraction of each class"),
+        ({"split__test": 0}, "split.test is 0, but it takes"),
+        ({"split__test": "many"}, "split.test is 'many', but it takes"),
+    ],
+)
+def test_wrong_shares(workspace, changes, message):
+    assert message in fails(**changes)

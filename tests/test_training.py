@@ -1,0 +1,123 @@
+"""What a training prints, keeps and writes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.utils.class_weight import compute_class_weight
+
+from stages.shared import models
+from stages.shared.curves import write_curves
+from stages.shared.freeze_point import above
+from stages.shared.splits import read_split
+from stages.shared.training import Training, class_weights, read_batches
+from tests.conftest import change, run
+
+
+def validation_loss(model: str) -> float:
+    classifier, _ = models.load(Path(model))
+    features = np.load("data/features/validation.npy", allow_pickle=False)
+    truth = read_split(Path("data/splits/validation.csv"))["class_index"].to_numpy()
+    p = above(classifier, "block5_pool")(features).numpy()[:, 0].astype("float64")
+    return -np.log(np.where(truth == 1, p, 1 - p)).mean()
+
+
+def test_prints_what_it_trains(extracted, capsys):
+    run("train_head")
+    printed = capsys.readouterr().out
+    assert "dense (Dense)" in printed and "block5_conv3" not in printed
+    assert "trainable weight tensors: 30 before freezing, 4 frozen through block5_pool" in printed
+    run("train_augmented", "fine_tune")
+    printed = capsys.readouterr().out
+    assert "block5_conv1 (Conv2D)" in printed and "block4_conv3" not in printed
+    assert "trainable weight tensors: 30 before freezing, 10 frozen through block4_pool" in printed
+
+
+def test_metrics_are_those_of_the_last_epoch_and_of_the_saved_model(extracted):
+    change(head__epochs=3)
+    run("train_head")
+    metrics = json.loads(Path("metrics/head.json").read_text())
+    curves = pd.read_csv("metrics/head_curves.csv", index_col="epoch")
+    assert list(curves.index) == [1, 2, 3] and metrics.pop("epoch") == 3
+    assert metrics == curves.loc[3, ["train_accuracy", "validation_accuracy", "train_loss", "validation_loss"]].to_dict()
+    assert validation_loss("data/models/head.keras") == pytest.approx(metrics["validation_loss"], rel=1e-4)
+
+
+def test_early_stopping_keeps_the_best_epoch(extracted):
+    change(head__epochs=30, head__patience_epochs=2, head__learning_rate=0.02)
+    run("train_head")
+    curves = pd.read_csv("metrics/head_curves.csv", index_col="epoch")
+    best = curves["validation_loss"].idxmin()
+    assert len(curves) < 30 and best == len(curves) - 2
+    metrics = json.loads(Path("metrics/head.json").read_text())
+    assert metrics["epoch"] == best and metrics["validation_loss"] == curves["validation_loss"][best]
+    assert validation_loss("data/models/head.keras") == pytest.approx(metrics["validation_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("pooling, inputs", [("flatten", 2048), ("average", 512)])
+def test_pooling(extracted, pooling, inputs):
+    change(head__pooling=pooling)
+    run("train_head")
+    classifier, names = models.load(Path("data/models/head.keras"))
+    assert classifier.get_layer("dense").kernel.shape == (inputs, 8)
+    assert names == ["apple", "pear"]
+    assert classifier.count_params() == 14_714_688 + inputs * 8 + 8 + 8 + 1
+
+
+def test_features_of_another_image_size_are_refused(extracted):
+    change(image_size=96)
+    with pytest.raises(SystemExit) as end:
+        run("train_head")
+    assert "data/features/train.npy holds 14 rows of shape (2, 2, 512)" in end.value.code
+    assert "ask for 14 of (3, 3, 512): run dvc repro" in end.value.code
+    assert not Path("data/models/head.keras").exists()
+
+
+def test_class_weights_are_those_of_scikit_learn():
+    labels = np.array([0, 0, 0, 1, 2, 2], dtype="float32")
+    training = Training(learning_rate=1, batch_size=1, epochs=1, patience_epochs=None, class_weights="balanced", seed=0)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert class_weights(labels, training) == pytest.approx(dict(enumerate(expected)))
+    assert class_weights(labels, training.model_copy(update={"class_weights": "none"})) is None
+
+
+def test_class_weights_change_what_is_learnt(extracted):
+    run("train_head")
+    plain = Path("data/models/head.keras").read_bytes()
+    table = pd.read_csv("data/splits/train.csv")
+    table.iloc[:9].to_csv("data/splits/train.csv", index=False)
+    np.save("data/features/train.npy", np.load("data/features/train.npy")[:9])
+    run("train_head")
+    unbalanced = Path("data/models/head.keras").read_bytes()
+    change(head__class_weights="balanced")
+    run("train_head")
+    assert Path("data/models/head.keras").read_bytes() not in (plain, unbalanced)
+
+
+def test_epoch_e_reads_view_e_mod_views_and_every_row_once():
+    views = np.arange(3 * 7).reshape(3, 7, 1)
+    orders = []
+    for epoch in range(5):
+        batches = list(read_batches(views, np.arange(7.0), 3, epoch, seed=5))
+        assert [len(labels) for _, labels in batches] == [3, 3, 1]
+        rows = np.concatenate([images for images, _ in batches])[:, 0]
+        labels = np.concatenate([labels for _, labels in batches])[:, 0]
+        assert (rows == (epoch % 3) * 7 + labels).all() and sorted(labels) == list(range(7))
+        orders.append(tuple(labels))
+    assert len(set(orders)) == 5
+
+
+def test_curves_are_smoothed_as_in_the_notebook(tmp_path):
+    values = np.random.default_rng(0).random((6, 4))
+    columns = ["train_accuracy", "validation_accuracy", "train_loss", "validation_loss"]
+    write_curves(pd.DataFrame(values, columns=columns), tmp_path / "c.csv", tmp_path / "c.png")
+    table = pd.read_csv(tmp_path / "c.csv", index_col="epoch")
+    for column, points in zip(columns, values.T):
+        smoothed = []
+        for point in points:
+            smoothed.append(smoothed[-1] * 0.8 + point * 0.2 if smoothed else point)
+        assert table[column].tolist() == points.tolist()
+        assert table[f"{column}_smoothed"].tolist() == pytest.approx(smoothed)
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
