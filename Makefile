@@ -9,7 +9,7 @@ repro: .venv/installed
 	python -m tools.show_results
 
 test: .venv/installed
-	python -m pytest
+	python -m pytest -n 2
 
 .venv/installed: requirements.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \

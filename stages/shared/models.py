@@ -1,8 +1,10 @@
 """Self-contained classifiers as `.keras` files whose bytes depend on their content alone."""
 
 import json
+import re
 import tempfile
 import zipfile
+from collections import defaultdict
 from pathlib import Path
 
 import keras
@@ -11,7 +13,8 @@ import keras
 def save(model: keras.Model, path: Path, class_names: list[str]) -> None:
     """Write `model` to `path`, with `class_names` in the archive's metadata.json.
 
-    Keras stamps the date into the archive and its entries: here they all get the same.
+    Keras stamps the date into the archive and its entries, and memory addresses into config.json
+    as the ids of shared objects: here entries have one date, and ids count from 0.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -23,6 +26,11 @@ def save(model: keras.Model, path: Path, class_names: list[str]) -> None:
                 if name == "metadata.json":
                     version = json.loads(content)["keras_version"]
                     content = json.dumps({"keras_version": version, "class_names": class_names})
+                if name == "config.json":
+                    ids: dict[str, int] = defaultdict(lambda: len(ids))
+                    content = re.sub(
+                        r'(?<="shared_object_id": )\d+', lambda found: str(ids[found[0]]), content.decode()
+                    )
                 target.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
         undated.replace(path)
 
