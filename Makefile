@@ -12,7 +12,7 @@ test: .venv/installed
 	python -m pytest -n 2
 
 .venv/installed: requirements.txt
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
 	  (3, 11) <= v <= (3, 13) or sys.exit("Freezepoint needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12 repro" % v)'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.txt

@@ -85,10 +85,10 @@ def change(**changes) -> None:
     write_parameters(Path.cwd(), dotted, Path("params.yaml"))
 
 
-def environment() -> dict[str, str]:
-    """Return what a subprocess needs to find the stages and this Python."""
+def environment(project: Path = PROJECT) -> dict[str, str]:
+    """Return what a subprocess needs to find the stages of `project` and this Python."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PYTHONPATH": str(PROJECT), "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    return {**os.environ, "PYTHONPATH": str(project), "PATH": path, "DVC_NO_ANALYTICS": "1"}
 
 
 @pytest.fixture(scope="session")

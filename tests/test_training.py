@@ -16,12 +16,13 @@ from stages.shared.training import Training, class_weights, read_batches
 from tests.conftest import change, run
 
 
-def validation_loss(model: str) -> float:
+def measured(model: str, split: str) -> tuple[float, float]:
+    """Return accuracy and loss of a saved model on the stored features of `split`."""
     classifier, _ = models.load(Path(model))
-    features = np.load("data/features/validation.npy", allow_pickle=False)
-    truth = read_split(Path("data/splits/validation.csv"))["class_index"].to_numpy()
+    features = np.load(f"data/features/{split}.npy", allow_pickle=False)
+    truth = read_split(Path(f"data/splits/{split}.csv"))["class_index"].to_numpy()
     p = above(classifier, "block5_pool")(features).numpy()[:, 0].astype("float64")
-    return -np.log(np.where(truth == 1, p, 1 - p)).mean()
+    return ((p > 0.5) == truth).mean(), -np.log(np.where(truth == 1, p, 1 - p)).mean()
 
 
 def test_prints_what_it_trains(extracted, capsys):
@@ -42,7 +43,18 @@ def test_metrics_are_those_of_the_last_epoch_and_of_the_saved_model(extracted):
     curves = pd.read_csv("metrics/head_curves.csv", index_col="epoch")
     assert list(curves.index) == [1, 2, 3] and metrics.pop("epoch") == 3
     assert metrics == curves.loc[3, ["train_accuracy", "validation_accuracy", "train_loss", "validation_loss"]].to_dict()
-    assert validation_loss("data/models/head.keras") == pytest.approx(metrics["validation_loss"], rel=1e-4)
+    found = metrics["validation_accuracy"], metrics["validation_loss"]
+    assert found == pytest.approx(measured("data/models/head.keras", "validation"), rel=1e-5)
+
+
+def test_metrics_are_means_over_all_images_of_an_epoch(extracted):
+    """Not over batches, the last of which is smaller, and not of the last batch alone."""
+    change(head__epochs=2, head__batch_size=5, head__dropout=0.0, head__learning_rate=1e-12)
+    run("train_head")
+    metrics = json.loads(Path("metrics/head.json").read_text())
+    for split in ("train", "validation"):
+        found = metrics[f"{split}_accuracy"], metrics[f"{split}_loss"]
+        assert found == pytest.approx(measured("data/models/head.keras", split), rel=1e-5), split
 
 
 def test_early_stopping_keeps_the_best_epoch(extracted):
@@ -53,7 +65,8 @@ def test_early_stopping_keeps_the_best_epoch(extracted):
     assert len(curves) < 30 and best == len(curves) - 2
     metrics = json.loads(Path("metrics/head.json").read_text())
     assert metrics["epoch"] == best and metrics["validation_loss"] == curves["validation_loss"][best]
-    assert validation_loss("data/models/head.keras") == pytest.approx(metrics["validation_loss"], rel=1e-3)
+    _, loss = measured("data/models/head.keras", "validation")
+    assert loss == pytest.approx(metrics["validation_loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("pooling, inputs", [("flatten", 2048), ("average", 512)])
@@ -76,11 +89,11 @@ def test_features_of_another_image_size_are_refused(extracted):
 
 
 def test_class_weights_are_those_of_scikit_learn():
-    labels = np.array([0, 0, 0, 1, 2, 2], dtype="float32")
+    labels = np.array([0, 0, 0, 1, 2, 2])
     training = Training(learning_rate=1, batch_size=1, epochs=1, patience_epochs=None, class_weights="balanced", seed=0)
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    assert class_weights(labels, training) == pytest.approx(dict(enumerate(expected)))
-    assert class_weights(labels, training.model_copy(update={"class_weights": "none"})) is None
+    assert class_weights(labels, training) == pytest.approx(expected)
+    assert (class_weights(labels, training.model_copy(update={"class_weights": "none"})) == 1).all()
 
 
 def test_class_weights_change_what_is_learnt(extracted):
@@ -100,10 +113,10 @@ def test_epoch_e_reads_view_e_mod_views_and_every_row_once():
     views = np.arange(3 * 7).reshape(3, 7, 1)
     orders = []
     for epoch in range(5):
-        batches = list(read_batches(views, np.arange(7.0), 3, epoch, seed=5))
+        batches = list(read_batches(views, np.arange(7), 3, epoch, seed=5))
         assert [len(labels) for _, labels in batches] == [3, 3, 1]
         rows = np.concatenate([images for images, _ in batches])[:, 0]
-        labels = np.concatenate([labels for _, labels in batches])[:, 0]
+        labels = np.concatenate([labels for _, labels in batches])
         assert (rows == (epoch % 3) * 7 + labels).all() and sorted(labels) == list(range(7))
         orders.append(tuple(labels))
     assert len(set(orders)) == 5

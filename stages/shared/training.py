@@ -31,7 +31,7 @@ class Training(Section):
 def read_batches(
     stored: np.ndarray, labels: np.ndarray, batch_size: int, epoch: int = 0, seed: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield an epoch's batches of `stored`, (views, n, …), as float32, with their labels, (batch, 1).
+    """Yield an epoch's batches of `stored`, (views, n, …), as float32, with their labels, (batch,).
 
     Epoch e, from 0, reads view e mod views; with a seed, in an order drawn from (seed, e).
     """
@@ -41,7 +41,7 @@ def read_batches(
     view = stored[epoch % len(stored)]
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield view[rows].astype("float32"), labels[rows, np.newaxis]
+        yield view[rows].astype("float32"), labels[rows]
 
 
 def train_above(
@@ -57,8 +57,8 @@ def train_above(
     (n, …) or (views, n, …).
 
     Returns the history and the kept epoch, counted from 1. The history has a row an epoch and the
-    columns {train,validation}_{accuracy,loss}; train figures are means over the epoch, with
-    dropout on. The kept epoch is the last, or with patience_epochs the one with the lowest
+    columns {train,validation}_{accuracy,loss}, means over all images; train figures come from the
+    steps of the epoch, with dropout on and class weights in the loss. The kept epoch is the last, or with patience_epochs the one with the lowest
     validation loss. Equal arguments give equal weights to the bit.
     """
     tf.config.experimental.enable_op_determinism()
@@ -75,6 +75,9 @@ def train_above(
     loss = "binary_crossentropy" if model.output.shape[-1] == 1 else "sparse_categorical_crossentropy"
     optimizer = keras.optimizers.RMSprop(training.learning_rate)
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    train_step = tf.function(model.train_step, reduce_retracing=True)
+    test_step = tf.function(model.test_step, reduce_retracing=True)
 
     row_shape = model.input.shape[1:]
     train_set, validation_set = load_set(*train, row_shape), load_set(*validation, row_shape)
@@ -84,11 +87,13 @@ def train_above(
         for epoch in range(training.epochs):
             model.reset_metrics()
             for images, labels in read_batches(*train_set, training.batch_size, epoch, training.seed):
-                trained = model.train_on_batch(images, labels, class_weight=weights, return_dict=True)
+                train_step((images, labels[:, np.newaxis], weights[labels]))
                 progress.update()
+            trained = model.get_metrics_result()
             model.reset_metrics()
             for images, labels in read_batches(*validation_set, training.batch_size):
-                validated = model.test_on_batch(images, labels, return_dict=True)
+                test_step((images, labels[:, np.newaxis]))
+            validated = model.get_metrics_result()
             history.append(
                 {
                     "train_accuracy": float(trained["accuracy"]),
@@ -102,7 +107,7 @@ def train_above(
             )
             if not training.patience_epochs:
                 kept = epoch
-            elif best is None or validated["loss"] < history[kept]["validation_loss"]:
+            elif best is None or history[epoch]["validation_loss"] < history[kept]["validation_loss"]:
                 kept, best = epoch, model.get_weights()
             elif epoch - kept >= training.patience_epochs:
                 break
@@ -112,16 +117,16 @@ def train_above(
 
 
 def load_set(split: pd.DataFrame, file: Path, row_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the stored array of `split`, (views, n, *row_shape), and its class indices, (n,) float32."""
-    return open_array(file, len(split), row_shape), split["class_index"].to_numpy("float32")
+    """Return the stored array of `split`, (views, n, *row_shape), and its class indices, (n,) int64."""
+    return open_array(file, len(split), row_shape), split["class_index"].to_numpy()
 
 
-def class_weights(labels: np.ndarray, training: Training) -> dict[int, float] | None:
-    """Return n / (classes · n of the class) for each class where weights are balanced, else None.
+def class_weights(labels: np.ndarray, training: Training) -> np.ndarray:
+    """Return what an image of each class counts in the loss, (classes,) float32.
 
+    That is n / (classes · n of the class) where weights are balanced, and 1 where they are not.
     Source: King and Zeng, Logistic Regression in Rare Events Data (2001), as in scikit-learn.
     """
-    if training.class_weights == "none":
-        return None
-    counts = np.bincount(labels.astype(int))
-    return {index: len(labels) / (len(counts) * count) for index, count in enumerate(counts)}
+    counts = np.bincount(labels)
+    balanced = len(labels) / (len(counts) * counts)
+    return (balanced if training.class_weights == "balanced" else np.ones(len(counts))).astype("float32")

@@ -1,0 +1,159 @@
+"""A change runs again what depends on it, and nothing else: real DVC and stages, tiny images.
+
+What has to run for each parameter is read from the table in README.md.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import PIPELINE, PROJECT, TINY, class_folders, draw_images, environment, write_parameters
+
+TABLE = re.search(r"^\| parameter \|.*?\n\n", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[0]
+HEADINGS, _, *ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")] for line in TABLE.replace("`", "").strip().splitlines()
+]
+RERUNS = {row[0]: {stage for stage, mark in zip(HEADINGS[1:], row[1:]) if mark} for row in ROWS}
+CHANGES = {
+    "data.images": {"data.images": "data/raw/others"},
+    "data.labels_from, data.on_bad_image": {"data.on_bad_image": "exclude"},
+    "split.*": {"split.seed": 1},
+    "image_size, interpolation": {"image_size": 48},
+    "conv_base.name, conv_base.weights": {"conv_base.name": "mobilenet", "conv_base.weights": "random"},
+    "conv_base.preprocessing, conv_base.precision": {"conv_base.precision": "bfloat16"},
+    "augmentation.*": {"augmentation.zoom": 0.1},
+    "head.*": {"head.units": 4},
+    "augmented.*": {"augmented.units": 4},
+    "fine_tune.freeze_through": {"fine_tune.freeze_through": "block5_conv1"},
+    "fine_tune.* (others)": {"fine_tune.learning_rate": 1e-4},
+}
+
+
+def run_in(folder: Path, *command: str) -> str:
+    ended = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def reproduce(folder: Path, *options: str) -> set[str]:
+    """Run dvc repro on the user's images and return the stages that ran."""
+    return set(re.findall(r"Running stage '(\w+)'", run_in(folder, "dvc", "repro", *options, "evaluate")))
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory) -> Path:
+    """A git and DVC repository with this pipeline, run once on tiny images added with dvc add."""
+    folder = tmp_path_factory.mktemp("repository")
+    shutil.copytree(PROJECT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("dvc.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(PROJECT / file, folder)
+    write_parameters(folder, {**TINY, "data.images": "data/raw/mine"})
+    run_in(folder, "git", "init", "--quiet")
+    run_in(folder, "dvc", "init", "--quiet")
+    for name, seed in (("mine", 0), ("others", 1)):
+        draw_images(folder / "data/raw" / name, class_folders(), seed)
+        run_in(folder, "dvc", "add", "--quiet", f"data/raw/{name}")
+    ran = reproduce(folder)
+    assert ran == set(PIPELINE["stages"]) - {"sample_dataset"}
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    run_in(folder, "git", "add", "--all")
+    run_in(folder, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "-m", "run")
+
+
+@pytest.fixture
+def reproduced(repository):
+    """The repository as it was after its first run, and again after the test."""
+    yield repository
+    run_in(repository, "git", "checkout", "--quiet", ".")
+    run_in(repository, "dvc", "checkout", "--quiet", "--force", "--with-deps", "evaluate")
+
+
+def test_nothing_changed_nothing_runs(reproduced):
+    assert reproduce(reproduced) == set()
+    assert run_in(reproduced, "git", "status", "--porcelain") == ""
+
+
+def test_every_parameter_is_in_the_table():
+    assert set(RERUNS) == set(CHANGES)
+    values = YAML(typ="safe").load(PROJECT / "params.yaml")
+    keys = {f"{section}.{key}" for section, value in values.items() if isinstance(value, dict) for key in value}
+    keys |= {section for section, value in values.items() if not isinstance(value, dict)}
+    assert {key for key in keys if row_of(key) is None} == set()
+
+
+def row_of(key: str) -> str | None:
+    """Return the most specific row of the table for the parameter `key`."""
+    rows = {pattern: row for row in RERUNS for pattern in row.removesuffix(" (others)").split(", ")}
+    return rows.get(key) or rows.get(key.split(".")[0] + ".*")
+
+
+def test_all_parameters_of_a_row_are_declared_by_the_same_stages():
+    values = YAML(typ="safe").load(PROJECT / "params.yaml")
+    declaring: dict[str, set] = {}
+    for section, value in values.items():
+        for key in [f"{section}.{name}" for name in value] if isinstance(value, dict) else [section]:
+            stages = {
+                name
+                for name, stage in PIPELINE["stages"].items()
+                if {key, section} & set(stage.get("params", []))
+            }
+            assert stages == declaring.setdefault(row_of(key), stages), key
+
+
+@pytest.mark.parametrize("row", RERUNS)
+def test_row(reproduced, row):
+    write_parameters(reproduced, CHANGES[row], reproduced / "params.yaml")
+    assert reproduce(reproduced) == RERUNS[row]
+    assert reproduce(reproduced) == set()
+
+
+def test_a_comment_runs_only_the_stages_that_import_the_module(reproduced):
+    module = reproduced / "stages/shared/head.py"
+    module.write_text(module.read_text() + "\n# A comment.\n")
+    importing = {name for name, stage in PIPELINE["stages"].items() if "stages/shared/head.py" in stage["deps"]}
+    assert importing == {"train_head", "train_augmented", "evaluate"}
+    assert reproduce(reproduced) == importing
+    assert run_in(reproduced, "git", "diff", "--stat", "metrics") == ""
+
+
+def test_force_and_another_clone_give_the_same_lock_and_metrics(reproduced, tmp_path):
+    assert reproduce(reproduced, "--force") == set(PIPELINE["stages"]) - {"sample_dataset"}
+    assert run_in(reproduced, "git", "status", "--porcelain") == ""
+    clone = tmp_path / "clone"
+    run_in(tmp_path, "git", "clone", "--quiet", str(reproduced), str(clone))
+    shutil.copytree(reproduced / "data/raw/mine", clone / "data/raw/mine")
+    assert reproduce(clone, "--force") == set(PIPELINE["stages"]) - {"sample_dataset"}
+    assert run_in(clone, "git", "status", "--porcelain") == ""
+
+
+def test_a_wrong_parameter_leaves_the_last_results_in_place(reproduced):
+    write_parameters(reproduced, {"head.units": 0}, reproduced / "params.yaml")
+    ended = subprocess.run(
+        ["dvc", "repro", "evaluate"], cwd=reproduced, env=environment(reproduced), capture_output=True, text=True
+    )
+    assert ended.returncode != 0 and "Traceback" not in ended.stderr
+    assert "params.yaml: head.units is 0, but it takes a whole number, 1 or more." in ended.stderr
+    run_in(reproduced, "git", "checkout", "--quiet", "params.yaml")
+    run_in(reproduced, "dvc", "checkout", "--quiet", "--with-deps", "evaluate")
+    assert reproduce(reproduced) == set()
+
+
+def test_plots_and_metrics_can_be_shown_and_compared(reproduced):
+    write_parameters(reproduced, {"head.units": 4}, reproduced / "params.yaml")
+    assert reproduce(reproduced) == {"train_head", "evaluate"}
+    shown = run_in(reproduced, "dvc", "metrics", "show", "metrics/evaluation.json", "--md")
+    assert "head.accuracy" in shown and "fine_tuned.per_class.pear.recall" in shown
+    diff = run_in(reproduced, "dvc", "metrics", "diff", "--md")
+    assert "head.loss" in diff and "augmented.loss" not in diff
+    run_in(reproduced, "dvc", "plots", "show", "--out", "plots")
+    page = (reproduced / "plots/index.html").read_text()
+    for title in ("Accuracy of head", "Loss of fine_tuned", "Confusion matrix of augmented", "ROC curves"):
+        assert title in page
