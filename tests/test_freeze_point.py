@@ -57,20 +57,3 @@ def test_batch_normalization_is_never_fine_tuned():
     assert trained == {f"conv5_block{block}_{conv}_conv" for block in (1, 2, 3) for conv in (1, 2, 3)} | {
         "conv5_block1_0_conv"
     }
-
-
-def test_image_too_small_for_the_base():
-    with pytest.raises(SystemExit, match="image_size is 64, but inception_v3 takes 75 pixels or more"):
-        conv_base.build("inception_v3", 64)
-
-
-@pytest.mark.parametrize("mode", ["caffe", "tf"])
-def test_preprocessing_is_the_one_of_keras(mode):
-    name = {"caffe": "vgg16", "tf": "mobilenet"}[mode]
-    base = conv_base.build(name, 96)
-    first = next(layer for layer in base.layers if layer.weights)
-    expected = keras.applications.imagenet_utils.preprocess_input(PIXELS.copy(), mode=mode)
-    np.testing.assert_allclose(keras.Model(base.input, first.input)(PIXELS), expected, rtol=1e-6, atol=1e-4)
-    rescaled = conv_base.build(name, 96, preprocessing="rescale")
-    first = next(layer for layer in rescaled.layers if layer.weights)
-    np.testing.assert_allclose(keras.Model(rescaled.input, first.input)(PIXELS), PIXELS / 255, rtol=1e-6)

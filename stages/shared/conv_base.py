@@ -56,17 +56,28 @@ class ConvBase(Section):
 
     @property
     def computes_in(self) -> Literal["float32", "bfloat16"]:
-        """`precision`, with auto resolved: bfloat16 where this processor multiplies it natively."""
+        """`precision`, with auto resolved by what this processor is."""
         if self.precision != "auto":
             return self.precision
-        cpu = Path("/proc/cpuinfo")
-        flags = set(cpu.read_text().split()) if cpu.exists() else set()
-        return "bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else "float32"
+        processor = Path("/proc/cpuinfo")
+        fast = processor.exists() and multiplies_bfloat16_fast(processor.read_text())
+        return "bfloat16" if fast else "float32"
 
     @property
     def stores_in(self) -> Literal["float32", "float16"]:
         """The dtype of stored activations; float16 holds every bfloat16 of normal size exactly."""
         return "float16" if self.computes_in == "bfloat16" else "float32"
+
+
+def multiplies_bfloat16_fast(cpuinfo: str) -> bool:
+    """Return whether a processor, as /proc/cpuinfo describes it, multiplies bfloat16 faster than float32.
+
+    Intel processors from Sapphire Rapids on (which have AVX-512 FP16) do so in their AMX unit
+    alone. Where a hypervisor hides it, AVX-512 BF16 takes VGG16 1.85 times as long as float32.
+    """
+    words = set(cpuinfo.split())
+    hidden_amx = {"GenuineIntel", "avx512_fp16"} <= words
+    return "amx_bf16" in words or ("avx512_bf16" in words and not hidden_amx)
 
 
 def build(
