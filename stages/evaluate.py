@@ -18,7 +18,7 @@ from stages.shared.arrays import open_array
 from stages.shared.conv_base import BaseName
 from stages.shared.freeze_point import FreezePoint, above
 from stages.shared.head import base_output
-from stages.shared.metrics import confusion_matrix, measure, per_class, roc_curve
+from stages.shared.metrics import measure, per_class, roc_curve
 from stages.shared.parameters import read_parameters
 from stages.shared.pictures import draw_confusion_matrices, draw_roc_curves
 from stages.shared.splits import read_split
@@ -47,7 +47,7 @@ def main(
     test = read_split(test_split)
     truth = test["class_index"].to_numpy()
     tables.mkdir(parents=True, exist_ok=True)
-    measured, matrices, curves = {}, {}, {}
+    measured, curves = {}, {}
     for file in (head, augmented, fine_tuned):
         model, names = models.load(file)
         if file == fine_tuned:
@@ -55,15 +55,14 @@ def main(
         else:
             probabilities = predict(model, base_output(model), features, test)
         measured[file.stem] = measure(truth, probabilities, names)
-        matrices[file.stem] = confusion_matrix(truth, probabilities)
         curves[file.stem] = roc_curve(truth, probabilities)
         write_predictions(test, probabilities, names, tables / f"{file.stem}_predictions.csv")
         curves[file.stem].to_csv(tables / f"{file.stem}_roc.csv", index=False)
 
     metrics.parent.mkdir(parents=True, exist_ok=True)
     metrics.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n")
-    draw_confusion_matrices(matrices, names, confusion_picture)
-    draw_roc_curves(curves, {model: measured[model]["roc_auc"] for model in curves}, roc_picture)
+    draw_confusion_matrices(measured, names, confusion_picture)
+    draw_roc_curves(curves, measured, roc_picture)
     print(f"{metrics}, {tables}, {confusion_picture}, {roc_picture}: {len(test)} test images")
 
 

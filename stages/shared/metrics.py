@@ -15,7 +15,8 @@ def measure(truth: np.ndarray, probabilities: np.ndarray, names: list[str]) -> d
     """Return the metrics of `probabilities`, (n, classes), given the class indices `truth`, (n,).
 
     Loss is the mean cross-entropy in nats. ROC AUC and average precision are means over the
-    classes, each against the rest; for two classes the two ROC AUCs are the same figure.
+    classes, each against the rest; for two classes the two ROC AUCs are the same figure. The
+    confusion matrix counts images, a row a true class and a column a predicted one.
     """
     predicted = probabilities.argmax(axis=1)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
@@ -33,13 +34,8 @@ def measure(truth: np.ndarray, probabilities: np.ndarray, names: list[str]) -> d
             name: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
             for i, name in enumerate(names)
         },
+        "confusion_matrix": metrics.confusion_matrix(truth, predicted, labels=range(len(names))).tolist(),
     }
-
-
-def confusion_matrix(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return (classes, classes) counts: rows are true classes, columns predicted ones."""
-    labels = range(probabilities.shape[1])
-    return metrics.confusion_matrix(truth, probabilities.argmax(axis=1), labels=labels)
 
 
 def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:

@@ -7,12 +7,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 
-def draw_confusion_matrices(matrices: dict[str, np.ndarray], names: list[str], picture: Path) -> None:
-    """Draw each model's matrix, (true class, predicted class) counts, side by side."""
+def draw_confusion_matrices(measured: dict[str, dict], names: list[str], picture: Path) -> None:
+    """Draw each model's confusion matrix, as `metrics.measure` gives it, side by side."""
     side = max(3.5, 1.5 + 0.45 * len(names))  # inches
-    figure = Figure(figsize=(side * len(matrices), side + 0.5), layout="constrained")
-    all_axes = figure.subplots(1, len(matrices), squeeze=False)[0]
-    for axes, (model, matrix) in zip(all_axes, matrices.items()):
+    figure = Figure(figsize=(side * len(measured), side + 0.5), layout="constrained")
+    all_axes = figure.subplots(1, len(measured), squeeze=False)[0]
+    for axes, (model, metrics) in zip(all_axes, measured.items()):
+        matrix = np.array(metrics["confusion_matrix"])
         shares = matrix / matrix.sum(axis=1, keepdims=True)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), images in np.ndenumerate(matrix):
@@ -25,12 +26,12 @@ def draw_confusion_matrices(matrices: dict[str, np.ndarray], names: list[str], p
     figure.savefig(picture, dpi=120)
 
 
-def draw_roc_curves(curves: dict[str, pd.DataFrame], areas: dict[str, float], picture: Path) -> None:
+def draw_roc_curves(curves: dict[str, pd.DataFrame], measured: dict[str, dict], picture: Path) -> None:
     """Draw each model's ROC curve, with the area under it in the legend."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     for model, curve in curves.items():
-        label = f"{model}: AUC {areas[model]:.3f}"
+        label = f"{model}: AUC {measured[model]['roc_auc']:.3f}"
         axes.plot(curve["false_positive_rate"], curve["true_positive_rate"], label=label)
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance: AUC 0.5")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
