@@ -48,12 +48,11 @@ def main(
     truth = test["class_index"].to_numpy()
     tables.mkdir(parents=True, exist_ok=True)
     measured, curves = {}, {}
-    for file in (head, augmented, fine_tuned):
+    through = parameters.fine_tune.layer(parameters.conv_base.name)
+    for file, stored in ((head, features), (augmented, features), (fine_tuned, activations)):
         model, names = models.load(file)
-        if file == fine_tuned:
-            probabilities = predict(model, parameters.fine_tune.layer(parameters.conv_base.name), activations, test)
-        else:
-            probabilities = predict(model, base_output(model), features, test)
+        layer = through if stored == activations else base_output(model)
+        probabilities = predict(model, layer, stored, test)
         measured[file.stem] = measure(truth, probabilities, names)
         curves[file.stem] = roc_curve(truth, probabilities)
         write_predictions(test, probabilities, names, tables / f"{file.stem}_predictions.csv")

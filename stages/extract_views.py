@@ -38,7 +38,9 @@ def main(images: Path, splits: Path, weights: Path, at_default: Path, views: Pat
     check_cut(base, through, parameters.conv_base.name)
     below = keras.Model(base.input, base.get_layer(through).output)
 
-    draws = [partial(draw_view, parameters.augmentation, view) for view in range(parameters.augmentation.views)]
+    draws = [
+        partial(draw_view, parameters.augmentation, view) for view in range(parameters.augmentation.views)
+    ]
     model = keras.Model(base.input, [base.output, below.output])
     files = [views / "features.npy", views / "activations.npy"]
     store_outputs(model, read_split(splits / "train.csv"), images, parameters, files, draws)

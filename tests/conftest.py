@@ -21,11 +21,13 @@ TINY = {
     "split.test": 4,
     "image_size": 64,
     "conv_base.precision": "float32",
+    "augmentation.views": 2,
     "head.units": 8,
     "head.epochs": 2,
     "augmented.units": 8,
     "augmented.epochs": 2,
     "fine_tune.epochs": 1,
+    "fine_tune.patience_epochs": None,
 }
 
 
@@ -68,7 +70,9 @@ def workspace(tmp_path, monkeypatch) -> Path:
 
 def arguments(stage: str, images: str = "images") -> list[str]:
     """Return the paths with which dvc.yaml calls `stage`."""
-    python, flag, module, *paths = shlex.split(PIPELINE["stages"][stage]["cmd"].replace("${data.images}", images))
+    python, flag, module, *paths = shlex.split(
+        PIPELINE["stages"][stage]["cmd"].replace("${data.images}", images)
+    )
     assert (python, flag, module) == ("python", "-m", f"stages.{stage}")
     return paths
 

@@ -72,7 +72,9 @@ def test_each_word_does_what_it_says():
     right = draw_warp(with_only(width_shift=0.2), 0, "a", SIZE)
     assert right[[0, 1, 3, 4, 5]] == pytest.approx([1, 0, 0, 1, 0]) and abs(right[2]) <= 8 and right[2] != 0
     turned = draw_warp(with_only(rotation_degrees=40), 0, "a", SIZE)
-    assert turned[[0, 1]] == pytest.approx([turned[4], -turned[3]]) and np.cos(np.deg2rad(40)) <= turned[0] < 1
+    assert (
+        turned[[0, 1]] == pytest.approx([turned[4], -turned[3]]) and np.cos(np.deg2rad(40)) <= turned[0] < 1
+    )
     zoomed = draw_warp(with_only(zoom=0.2), 0, "a", SIZE)
     assert 0.8 <= zoomed[0] <= 1.2 and 0.8 <= zoomed[4] <= 1.2 and zoomed[0] != zoomed[4]
     flips = [draw_warp(with_only(horizontal_flip=True), 0, str(n), SIZE)[0] for n in range(400)]

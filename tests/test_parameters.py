@@ -12,22 +12,70 @@ from tests.conftest import change, environment, run
 @pytest.mark.parametrize(
     "stage, changes, message",
     [
-        ("train_head", {"head__dropout": 1.5}, "head.dropout is 1.5, but it takes a fraction, at least 0 and below 1."),
+        (
+            "train_head",
+            {"head__dropout": 1.5},
+            "head.dropout is 1.5, but it takes a fraction, at least 0 and below 1.",
+        ),
         ("train_head", {"head__unitz": 5}, "head.unitz (value 5) is no parameter: did you mean units?"),
-        ("train_head", {"head__units": "many"}, "head.units is 'many', but it takes a whole number, 1 or more."),
+        (
+            "train_head",
+            {"head__units": "many"},
+            "head.units is 'many', but it takes a whole number, 1 or more.",
+        ),
         ("train_head", {"head__units": 2.5}, "head.units is 2.5, but it takes a whole number, 1 or more."),
         ("train_head", {"head__units": True}, "head.units is True, but it takes a whole number, 1 or more."),
         ("train_head", {"head__pooling": "max"}, "head.pooling is 'max', but it takes flatten or average."),
-        ("train_head", {"image_size": 10}, "image_size is 10, but it takes a whole number of pixels from 32 to 2048."),
-        ("train_head", {"conv_base__name": "vgg"}, "conv_base.name is 'vgg', but it takes one of vgg16, vgg19,"),
-        ("train_head", {"head__patience_epochs": 0}, "head.patience_epochs is 0, but it takes a whole number of epochs"),
-        ("train_augmented", {"augmented__class_weights": None}, "augmented.class_weights is None, but it takes none or"),
-        ("extract_views", {"augmentation__zoom": -1}, "augmentation.zoom is -1, but it takes a fraction of the size"),
-        ("extract_views", {"augmentation__fill": "mirror"}, "augmentation.fill is 'mirror', but it takes nearest, reflect or constant"),
-        ("extract_features", {"interpolation": "cubic"}, "interpolation is 'cubic', but it takes bilinear or nearest."),
-        ("fetch_weights", {"conv_base__weights": 3}, "conv_base.weights is 3, but it takes imagenet, random, or the path"),
-        ("fine_tune", {"fine_tune__learning_rate": 0}, "fine_tune.learning_rate is 0, but it takes a number above 0"),
-        ("split_dataset", {"data__on_bad_image": "skip"}, "data.on_bad_image is 'skip', but it takes fail or exclude."),
+        (
+            "train_head",
+            {"image_size": 10},
+            "image_size is 10, but it takes a whole number of pixels from 32 to 2048.",
+        ),
+        (
+            "train_head",
+            {"conv_base__name": "vgg"},
+            "conv_base.name is 'vgg', but it takes one of vgg16, vgg19,",
+        ),
+        (
+            "train_head",
+            {"head__patience_epochs": 0},
+            "head.patience_epochs is 0, but it takes a whole number of epochs",
+        ),
+        (
+            "train_augmented",
+            {"augmented__class_weights": None},
+            "augmented.class_weights is None, but it takes none or",
+        ),
+        (
+            "extract_views",
+            {"augmentation__zoom": -1},
+            "augmentation.zoom is -1, but it takes a fraction of the size",
+        ),
+        (
+            "extract_views",
+            {"augmentation__fill": "mirror"},
+            "augmentation.fill is 'mirror', but it takes nearest, reflect or constant",
+        ),
+        (
+            "extract_features",
+            {"interpolation": "cubic"},
+            "interpolation is 'cubic', but it takes bilinear or nearest.",
+        ),
+        (
+            "fetch_weights",
+            {"conv_base__weights": 3},
+            "conv_base.weights is 3, but it takes imagenet, random, or the path",
+        ),
+        (
+            "fine_tune",
+            {"fine_tune__learning_rate": 0},
+            "fine_tune.learning_rate is 0, but it takes a number above 0",
+        ),
+        (
+            "split_dataset",
+            {"data__on_bad_image": "skip"},
+            "data.on_bad_image is 'skip', but it takes fail or exclude.",
+        ),
     ],
 )
 def test_message(workspace, stage, changes, message):
@@ -51,9 +99,18 @@ def test_all_wrong_parameters_are_named_at_once(workspace):
 def test_a_missing_key_a_missing_section_and_a_section_that_is_none(workspace):
     text = Path("params.yaml").read_text()
     for wrong, message in [
-        (text.replace("  units: 8\n", "", 1), "params.yaml: head.units is missing: it takes a whole number, 1 or more."),
-        (text.replace("\nhead:", "\nhaed:"), "params.yaml: head is missing: it takes a section of parameters."),
-        ("head: 3\nimage_size: 64\nconv_base: 4", "params.yaml: head is 3, but it takes a section of parameters."),
+        (
+            text.replace("  units: 8\n", "", 1),
+            "params.yaml: head.units is missing: it takes a whole number, 1 or more.",
+        ),
+        (
+            text.replace("\nhead:", "\nhaed:"),
+            "params.yaml: head is missing: it takes a section of parameters.",
+        ),
+        (
+            "head: 3\nimage_size: 64\nconv_base: 4",
+            "params.yaml: head is 3, but it takes a section of parameters.",
+        ),
         ("head: [", "params.yaml is not valid YAML"),
         ("- a", "params.yaml: it takes sections of parameters."),
     ]:
@@ -63,11 +120,24 @@ def test_a_missing_key_a_missing_section_and_a_section_that_is_none(workspace):
         assert message in end.value.code
 
 
+def test_an_unknown_section_is_named_by_every_stage(workspace):
+    Path("params.yaml").write_text("imagesize: 224\nfoo: 1\n" + Path("params.yaml").read_text())
+    with pytest.raises(SystemExit) as end:
+        run("split_dataset")
+    assert end.value.code == (
+        "params.yaml: imagesize (value 224) is no parameter: did you mean image_size?\n"
+        "params.yaml: foo (value 1) is no parameter: there are data, split, image_size, interpolation, conv_base, "
+        "augmentation, head, augmented, fine_tune."
+    )
+
+
 def test_scientific_notation_is_a_number_as_dvc_reads_it(workspace):
     from stages.shared.parameters import read_parameters
     from stages.train_head import Parameters
 
-    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("learning_rate: 2.0e-5", "learning_rate: 2e-5"))
+    Path("params.yaml").write_text(
+        Path("params.yaml").read_text().replace("learning_rate: 2.0e-5", "learning_rate: 2e-5")
+    )
     assert read_parameters(Parameters).head.learning_rate == 2e-5
 
 

@@ -9,7 +9,6 @@ from ruamel.yaml import YAML
 
 from tests.conftest import PIPELINE, PROJECT, place_weights, run
 
-
 STAGES = PIPELINE["stages"]
 
 
@@ -27,7 +26,9 @@ def imported_modules(module: Path) -> set[Path]:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             for name in names:
                 path = PROJECT / name.replace(".", "/")
-                waiting |= {found for found in (path.with_suffix(".py"), path / "__init__.py") if found.exists()}
+                waiting |= {
+                    found for found in (path.with_suffix(".py"), path / "__init__.py") if found.exists()
+                }
         waiting |= {parent / "__init__.py" for parent in file.parents if (parent / "__init__.py").exists()}
         waiting -= seen
     return {file.relative_to(PROJECT) for file in seen}

@@ -13,13 +13,16 @@ from ruamel.yaml import YAML
 
 from tests.conftest import PIPELINE, PROJECT, TINY, class_folders, draw_images, environment, write_parameters
 
-TABLE = re.search(r"^\| parameter \|.*?\n\n", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[0]
+TABLE = re.search(r"^\| parameter \|.*?\n\n", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[
+    0
+]
 HEADINGS, _, *ROWS = [
-    [cell.strip() for cell in line.strip("|").split("|")] for line in TABLE.replace("`", "").strip().splitlines()
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in TABLE.replace("`", "").strip().splitlines()
 ]
 RERUNS = {row[0]: {stage for stage, mark in zip(HEADINGS[1:], row[1:]) if mark} for row in ROWS}
 CHANGES = {
-    "data.images": {"data.images": "data/raw/others"},
+    "data.images": {"data.images": "data/raw/other photos"},
     "data.labels_from, data.on_bad_image": {"data.on_bad_image": "exclude"},
     "split.*": {"split.seed": 1},
     "image_size, interpolation": {"image_size": 48},
@@ -54,7 +57,7 @@ def repository(tmp_path_factory) -> Path:
     write_parameters(folder, {**TINY, "data.images": "data/raw/mine"})
     run_in(folder, "git", "init", "--quiet")
     run_in(folder, "dvc", "init", "--quiet")
-    for name, seed in (("mine", 0), ("others", 1)):
+    for name, seed in (("mine", 0), ("other photos", 1)):
         draw_images(folder / "data/raw" / name, class_folders(), seed)
         run_in(folder, "dvc", "add", "--quiet", f"data/raw/{name}")
     ran = reproduce(folder)
@@ -65,7 +68,18 @@ def repository(tmp_path_factory) -> Path:
 
 def commit(folder: Path) -> None:
     run_in(folder, "git", "add", "--all")
-    run_in(folder, "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "-m", "run")
+    run_in(
+        folder,
+        "git",
+        "-c",
+        "user.name=test",
+        "-c",
+        "user.email=test@localhost",
+        "commit",
+        "--quiet",
+        "-m",
+        "run",
+    )
 
 
 @pytest.fixture
@@ -84,7 +98,9 @@ def test_nothing_changed_nothing_runs(reproduced):
 def test_every_parameter_is_in_the_table():
     assert set(RERUNS) == set(CHANGES)
     values = YAML(typ="safe").load(PROJECT / "params.yaml")
-    keys = {f"{section}.{key}" for section, value in values.items() if isinstance(value, dict) for key in value}
+    keys = {
+        f"{section}.{key}" for section, value in values.items() if isinstance(value, dict) for key in value
+    }
     keys |= {section for section, value in values.items() if not isinstance(value, dict)}
     assert {key for key in keys if row_of(key) is None} == set()
 
@@ -118,7 +134,9 @@ def test_row(reproduced, row):
 def test_a_comment_runs_only_the_stages_that_import_the_module(reproduced):
     module = reproduced / "stages/shared/head.py"
     module.write_text(module.read_text() + "\n# A comment.\n")
-    importing = {name for name, stage in PIPELINE["stages"].items() if "stages/shared/head.py" in stage["deps"]}
+    importing = {
+        name for name, stage in PIPELINE["stages"].items() if "stages/shared/head.py" in stage["deps"]
+    }
     assert importing == {"train_head", "train_augmented", "evaluate"}
     assert reproduce(reproduced) == importing
     assert run_in(reproduced, "git", "diff", "--stat", "metrics") == ""
@@ -137,7 +155,11 @@ def test_force_and_another_clone_give_the_same_lock_and_metrics(reproduced, tmp_
 def test_a_wrong_parameter_leaves_the_last_results_in_place(reproduced):
     write_parameters(reproduced, {"head.units": 0}, reproduced / "params.yaml")
     ended = subprocess.run(
-        ["dvc", "repro", "evaluate"], cwd=reproduced, env=environment(reproduced), capture_output=True, text=True
+        ["dvc", "repro", "evaluate"],
+        cwd=reproduced,
+        env=environment(reproduced),
+        capture_output=True,
+        text=True,
     )
     assert ended.returncode != 0 and "Traceback" not in ended.stderr
     assert "params.yaml: head.units is 0, but it takes a whole number, 1 or more." in ended.stderr

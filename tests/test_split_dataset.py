@@ -13,9 +13,7 @@ from tests.conftest import change, class_folders, draw_images, run
 def members() -> dict[str, str]:
     """Return the split of every image by path."""
     return {
-        path: split
-        for split in SPLITS
-        for path in pd.read_csv(f"data/splits/{split}.csv", dtype=str)["path"]
+        path: split for split in SPLITS for path in pd.read_csv(f"data/splits/{split}.csv", dtype=str)["path"]
     }
 
 
@@ -125,7 +123,10 @@ def test_labels_from_csv(workspace):
         ("file,label\nnone.png,a\n", "1 files of images/labels.csv are not there (in images): none.png"),
         ("file,label\napple/0.png,a\napple/0.png,b\n", "are listed twice"),
         ("file,label\napple/0.png,\n", "have no label"),
-        ("file,label\napple/0.png,a\n", "29 files in images are not listed in images/labels.csv: apple/1.png"),
+        (
+            "file,label\napple/0.png,a\n",
+            "29 files in images are not listed in images/labels.csv: apple/1.png",
+        ),
     ],
 )
 def test_wrong_csv(workspace, rows, message):
@@ -188,8 +189,9 @@ def test_no_images_and_no_folder(workspace):
 
 
 def test_class_too_small_for_the_split(workspace):
-    assert "class 'apple' has 15 images, too few for this split: 0 of them would go to train (split.train: the rest)" in fails(
-        split__test=12, split__validation=4, split__train=None
+    assert (
+        "class 'apple' has 15 images, too few for this split: 0 of them would go to train (split.train: the rest)"
+        in fails(split__test=12, split__validation=4, split__train=None)
     )
     for number in range(14):
         Path(f"images/pear/{number}.png").unlink()

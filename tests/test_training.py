@@ -42,7 +42,10 @@ def test_metrics_are_those_of_the_last_epoch_and_of_the_saved_model(extracted):
     metrics = json.loads(Path("metrics/head.json").read_text())
     curves = pd.read_csv("metrics/head_curves.csv", index_col="epoch")
     assert list(curves.index) == [1, 2, 3] and metrics.pop("epoch") == 3
-    assert metrics == curves.loc[3, ["train_accuracy", "validation_accuracy", "train_loss", "validation_loss"]].to_dict()
+    assert (
+        metrics
+        == curves.loc[3, ["train_accuracy", "validation_accuracy", "train_loss", "validation_loss"]].to_dict()
+    )
     found = metrics["validation_accuracy"], metrics["validation_loss"]
     assert found == pytest.approx(measured("data/models/head.keras", "validation"), rel=1e-5)
 
@@ -90,7 +93,9 @@ def test_features_of_another_image_size_are_refused(extracted):
 
 def test_class_weights_are_those_of_scikit_learn():
     labels = np.array([0, 0, 0, 1, 2, 2])
-    training = Training(learning_rate=1, batch_size=1, epochs=1, patience_epochs=None, class_weights="balanced", seed=0)
+    training = Training(
+        learning_rate=1, batch_size=1, epochs=1, patience_epochs=None, class_weights="balanced", seed=0
+    )
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     assert class_weights(labels, training) == pytest.approx(expected)
     assert (class_weights(labels, training.model_copy(update={"class_weights": "none"})) == 1).all()

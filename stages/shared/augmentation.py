@@ -58,9 +58,7 @@ def draw_warp(augmentation: Augmentation, view: int, digest: str, size: int) -> 
     return (from_centre @ warp @ np.linalg.inv(from_centre)).ravel()[:8].astype("float32")
 
 
-def draw_view(
-    augmentation: Augmentation, view: int, pixels: np.ndarray, digests: list[str]
-) -> np.ndarray:
+def draw_view(augmentation: Augmentation, view: int, pixels: np.ndarray, digests: list[str]) -> np.ndarray:
     """Return the images `pixels`, (n, size, size, 3), with SHA-256s `digests`, in `view`: float32."""
     warps = np.stack([draw_warp(augmentation, view, digest, pixels.shape[1]) for digest in digests])
     warped = keras.ops.image.affine_transform(

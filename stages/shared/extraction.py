@@ -29,6 +29,10 @@ View = Callable[[np.ndarray, list[str]], np.ndarray]
 """Pixels (n, size, size, 3) uint8 and the images' SHA-256s to as many augmented images, float32."""
 
 
+def as_it_is(pixels: np.ndarray, digests: list[str]) -> np.ndarray:
+    return pixels
+
+
 def store_outputs(
     model: keras.Model,
     split: pd.DataFrame,
@@ -52,12 +56,9 @@ def store_outputs(
         for rows, pixels in read_blocks(split, images, parameters.image_size, parameters.interpolation):
             digests = split["sha256"].iloc[rows].tolist()
             padded = digests + digests[-1:] * (len(pixels) - len(digests))
-            places = [(rows, pixels)] if views is None else (
-                ((index, rows), view(pixels, padded)) for index, view in enumerate(views)
-            )
-            for place, batch in places:
-                for array, output in zip(arrays, run(batch)):
-                    array[place] = output[: len(digests)].numpy()
+            for index, view in enumerate(views or [as_it_is]):
+                for array, output in zip(arrays, run(view(pixels, padded))):
+                    array[(index, rows) if views else rows] = output[: len(digests)].numpy()
                 progress.update(len(digests))
     for file, shape in zip(files, shapes):
         print(f"{file}: {shape} {dtype}")

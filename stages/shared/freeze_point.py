@@ -9,9 +9,7 @@ from stages.shared.conv_base import ARCHITECTURES
 from stages.shared.errors import UserError
 from stages.shared.parameters import PartOfSection
 
-LayerName = Annotated[
-    str, Field(min_length=1, description="default or the name of a layer of the conv base")
-]
+LayerName = Annotated[str, Field(min_length=1, description="default or the name of a layer of the conv base")]
 
 
 class FreezePoint(PartOfSection):
@@ -44,7 +42,9 @@ def cuts(base: keras.Model) -> list[str]:
         in_use = {tensor for tensor in in_use if last_use.get(tensor, -1) > position}
         in_use.add(id(operation.output))
         below = any(getattr(other, "weights", ()) for other in operations[: position + 1])
-        above = any(getattr(other, "weights", ()) and _fine_tunes(other) for other in operations[position + 1 :])
+        above = any(
+            getattr(other, "weights", ()) and _fine_tunes(other) for other in operations[position + 1 :]
+        )
         if len(in_use) == 1 and below and above and isinstance(operation, keras.Layer):
             found.append(operation.name)
     return found

@@ -52,7 +52,9 @@ def _filename_label(path: str) -> str | None:
 
 def _from_csv(folder: Path, file: Path) -> pd.DataFrame:
     if not file.is_file():
-        raise UserError(f"data.labels_from is {str(file)!r}: it takes folder, filename or the path of a CSV file.")
+        raise UserError(
+            f"data.labels_from is {str(file)!r}: it takes folder, filename or the path of a CSV file."
+        )
     if folder.resolve() not in file.resolve().parents:
         raise UserError(
             f"data.labels_from is {str(file)!r}, outside {folder}: move it into that folder, so that DVC "
@@ -73,7 +75,9 @@ def _from_csv(folder: Path, file: Path) -> pd.DataFrame:
     for problem, paths in problems.items():
         if len(paths):
             raise UserError(f"{len(paths)} files of {file} {problem} (in {folder}): {_some(list(paths))}.")
-    unlisted = set(_files(folder)) - set(table["path"]) - {file.resolve().relative_to(folder.resolve()).as_posix()}
+    unlisted = (
+        set(_files(folder)) - set(table["path"]) - {file.resolve().relative_to(folder.resolve()).as_posix()}
+    )
     if unlisted:
         raise UserError(
             f"{len(unlisted)} files in {folder} are not listed in {file}: {_some(sorted(unlisted))}. "

@@ -9,8 +9,9 @@ from ruamel.yaml import YAML, YAMLError
 
 from stages.shared.errors import UserError
 
-
 Schema = TypeVar("Schema", bound=BaseModel)
+
+TOP_LEVEL = ("data split image_size interpolation conv_base augmentation head augmented fine_tune").split()
 
 
 class Section(BaseModel):
@@ -29,13 +30,13 @@ class PartOfSection(Section):
 
 
 def read_parameters(schema: type[Schema], path: Path = Path("params.yaml")) -> Schema:
-    """Return what `schema` describes from `path`, ignoring the sections it does not name.
+    """Return what `schema` describes from `path`; other stages' sections may be wrong or missing.
 
     Raises UserError, naming each wrong key, its value and what is allowed.
     """
     try:
         values = YAML(typ="safe").load(path)  # YAML 1.2, as DVC reads it: 2e-5 is a number
-        return schema.model_validate(values)
+        parameters = schema.model_validate(values)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this from the project's top folder.") from None
     except YAMLError as error:
@@ -43,6 +44,10 @@ def read_parameters(schema: type[Schema], path: Path = Path("params.yaml")) -> S
     except ValidationError as error:
         problems = dict.fromkeys(_sentence(schema, problem) for problem in error.errors())
         raise UserError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+    unknown = [key for key in values if key not in TOP_LEVEL]
+    if unknown:
+        raise UserError("\n".join(f"{path}: {_unknown(key, values[key], TOP_LEVEL)}" for key in unknown))
+    return parameters
 
 
 def _sentence(schema: type[BaseModel], problem: dict) -> str:
@@ -57,14 +62,21 @@ def _sentence(schema: type[BaseModel], problem: dict) -> str:
     if not key:
         return "it takes sections of parameters."
     if problem["type"] == "extra_forbidden":
-        known = list(parent.model_fields)
-        close = get_close_matches(names[-1], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
-        return f"{key} (value {value!r}) is no parameter: {hint}"
+        return _unknown(key, value, list(parent.model_fields))
     if problem["type"] == "value_error":
         return f"{key}: {problem['ctx']['error']}"
     takes = "a section of parameters" if section else field.description
-    return f"{key} is missing: it takes {takes}." if problem["type"] == "missing" else f"{key} is {value!r}, but it takes {takes}."
+    return (
+        f"{key} is missing: it takes {takes}."
+        if problem["type"] == "missing"
+        else f"{key} is {value!r}, but it takes {takes}."
+    )
+
+
+def _unknown(key: str, value: object, known: list[str]) -> str:
+    close = get_close_matches(key.split(".")[-1], known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+    return f"{key} (value {value!r}) is no parameter: {hint}"
 
 
 def _is_section(annotation: object) -> bool:

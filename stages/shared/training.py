@@ -68,7 +68,7 @@ def train_above(
     unfrozen = len(classifier.trainable_weights)
     freeze(classifier, through)
     model = above(classifier, through)
-    model.summary(show_trainable=True)
+    model.summary(line_length=88, show_trainable=True)
     trainable = len(model.trainable_weights)
     print(f"trainable weight tensors: {unfrozen} before freezing, {trainable} frozen through {through}")
 
