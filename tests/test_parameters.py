@@ -136,9 +136,9 @@ def test_scientific_notation_is_a_number_as_dvc_reads_it(workspace):
     from stages.train_head import Parameters
 
     Path("params.yaml").write_text(
-        Path("params.yaml").read_text().replace("learning_rate: 2.0e-5", "learning_rate: 2e-5")
+        Path("params.yaml").read_text().replace("learning_rate: 1.0e-4", "learning_rate: 3e-5")
     )
-    assert read_parameters(Parameters).head.learning_rate == 2e-5
+    assert read_parameters(Parameters).head.learning_rate == 3e-5
 
 
 def test_the_user_sees_a_sentence_and_no_traceback(workspace):

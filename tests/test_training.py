@@ -61,7 +61,7 @@ def test_metrics_are_means_over_all_images_of_an_epoch(extracted):
 
 
 def test_early_stopping_keeps_the_best_epoch(extracted):
-    change(head__epochs=30, head__patience_epochs=2, head__learning_rate=0.02)
+    change(head__epochs=30, head__patience_epochs=2, head__learning_rate=0.02, head__pooling="flatten")
     run("train_head")
     curves = pd.read_csv("metrics/head_curves.csv", index_col="epoch")
     best = curves["validation_loss"].idxmin()

@@ -19,12 +19,13 @@ def add_head(base: keras.Model, head: Head, classes: int, seed: int) -> keras.Mo
     """Return `base` with a freshly drawn head on top, as one flat graph.
 
     Its output is (n, 1) for two classes, the probability of class 1, and (n, classes) for more.
+    Dropout states its seed, as a saved model does not keep one that Keras drew.
     """
     keras.utils.set_random_seed(seed)
     pool = layers.Flatten if head.pooling == "flatten" else layers.GlobalAveragePooling2D
     x = pool(name="pooling")(base.output)
     x = layers.Dense(head.units, activation="relu", name="dense")(x)
-    x = layers.Dropout(head.dropout, name="dropout")(x)
+    x = layers.Dropout(head.dropout, seed=seed, name="dropout")(x)
     if classes == 2:
         x = layers.Dense(1, activation="sigmoid", name="probability")(x)
     else:
