@@ -95,6 +95,13 @@ def test_nothing_changed_nothing_runs(reproduced):
     assert run_in(reproduced, "git", "status", "--porcelain") == ""
 
 
+def test_dvc_knows_the_images_that_the_user_added(reproduced):
+    """A pattern in .gitignore that covers data/raw would hide them, and dvc exp run would remove them."""
+    shutil.rmtree(reproduced / "data/raw/mine")
+    run_in(reproduced, "dvc", "checkout", "--quiet")
+    assert len(list((reproduced / "data/raw/mine").rglob("*.png"))) == 30
+
+
 def test_every_parameter_is_in_the_table():
     assert set(RERUNS) == set(CHANGES)
     values = YAML(typ="safe").load(PROJECT / "params.yaml")
