@@ -27,7 +27,6 @@ TINY = {
     "augmented.units": 8,
     "augmented.epochs": 2,
     "fine_tune.epochs": 1,
-    "fine_tune.patience_epochs": None,
 }
 
 

@@ -29,9 +29,12 @@ def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
     """Train as the notebook does: augmented images in, the frozen base inside the model."""
     tf.config.experimental.enable_op_determinism()
     freeze(classifier, through)
-    optimizer = keras.optimizers.RMSprop(training.learning_rate)
-    classifier.compile(optimizer, loss="binary_crossentropy", jit_compile=False)
     split = read_split(Path("data/splits/train.csv"))
+    rate = training.learning_rate
+    if training.decay == "cosine":
+        steps = training.epochs * -(-len(split) // training.batch_size)
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    classifier.compile(keras.optimizers.RMSprop(rate), loss="binary_crossentropy", jit_compile=False)
     augmentation = read_parameters(augmentation_schema()).augmentation
     pixels = np.stack(
         [read_pixels(Path("images") / row.path, row.sha256, 64, "bilinear") for row in split.itertuples()]

@@ -1,7 +1,9 @@
 """dvc.yaml says the truth about what each stage reads, runs and writes."""
 
 import ast
+import re
 import shlex
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,15 @@ def test_every_parameter_is_declared_by_a_stage_with_its_whole_section():
     """So a key that is new in a section makes a stage run, which then rejects it."""
     whole = {key for stage in STAGES.values() for key in stage.get("params", []) if "." not in key}
     assert whole == set(YAML(typ="safe").load(PROJECT / "params.yaml"))
+
+
+def test_the_picture_in_the_readme_shows_every_stage_and_only_true_arrows():
+    picture = re.search(r"```mermaid\n.*?```", (PROJECT / "README.md").read_text(), re.DOTALL)[0]
+    drawn = set()
+    for sources, targets in re.findall(r"^ +(.+?) -->(?:\|.+?\|)? (.+)$", picture, re.MULTILINE):
+        drawn |= set(product(sources.split(" & "), targets.split(" & ")))
+    assert {stage for arrow in drawn for stage in arrow} == set(STAGES)
+    for source, target in drawn:
+        read = [dep.replace("${data.images}", "data/raw/elpv") for dep in STAGES[target]["deps"]]
+        written = paths(STAGES[source]["outs"])
+        assert any(Path(dep).is_relative_to(out) for dep in read for out in written), (source, target)

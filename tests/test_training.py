@@ -94,7 +94,13 @@ def test_features_of_another_image_size_are_refused(extracted):
 def test_class_weights_are_those_of_scikit_learn():
     labels = np.array([0, 0, 0, 1, 2, 2])
     training = Training(
-        learning_rate=1, batch_size=1, epochs=1, patience_epochs=None, class_weights="balanced", seed=0
+        learning_rate=1,
+        decay="none",
+        batch_size=1,
+        epochs=1,
+        patience_epochs=None,
+        class_weights="balanced",
+        seed=0,
     )
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     assert class_weights(labels, training) == pytest.approx(expected)

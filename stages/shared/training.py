@@ -19,6 +19,7 @@ from stages.shared.parameters import Section
 
 class Training(Section):
     learning_rate: float = Field(gt=0, le=1, description="a number above 0 and at most 1")
+    decay: Literal["none", "cosine"] = Field(description="none or cosine")
     batch_size: int = Field(ge=1, description="a whole number of images, 1 or more")
     epochs: int = Field(ge=1, description="a whole number, 1 or more")
     patience_epochs: int | None = Field(
@@ -73,7 +74,8 @@ def train_above(
     print(f"trainable weight tensors: {unfrozen} before freezing, {trainable} frozen through {through}")
 
     loss = "binary_crossentropy" if model.output.shape[-1] == 1 else "sparse_categorical_crossentropy"
-    optimizer = keras.optimizers.RMSprop(training.learning_rate)
+    steps = training.epochs * ceil(len(train[0]) / training.batch_size)
+    optimizer = keras.optimizers.RMSprop(learning_rate(training, steps))
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
     optimizer.build(model.trainable_variables)
     train_step = tf.function(model.train_step, reduce_retracing=True)
@@ -83,7 +85,7 @@ def train_above(
     train_set, validation_set = load_set(*train, row_shape), load_set(*validation, row_shape)
     weights = class_weights(train_set[1], training)
     history, kept, best = [], 0, None
-    with tqdm(total=training.epochs * ceil(len(train[0]) / training.batch_size), unit="batch") as progress:
+    with tqdm(total=steps, unit="batch") as progress:
         for epoch in range(training.epochs):
             model.reset_metrics()
             for images, labels in read_batches(*train_set, training.batch_size, epoch, training.seed):
@@ -119,6 +121,16 @@ def train_above(
 def load_set(split: pd.DataFrame, file: Path, row_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return the stored array of `split`, (views, n, *row_shape), and its class indices, (n,) int64."""
     return open_array(file, len(split), row_shape), split["class_index"].to_numpy()
+
+
+def learning_rate(training: Training, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Return the constant rate, or one that falls to 0 over `steps` along half a cosine.
+
+    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts (2017).
+    """
+    if training.decay == "cosine":
+        return keras.optimizers.schedules.CosineDecay(training.learning_rate, steps)
+    return training.learning_rate
 
 
 def class_weights(labels: np.ndarray, training: Training) -> np.ndarray:
