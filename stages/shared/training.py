@@ -59,8 +59,9 @@ def train_above(
 
     Returns the history and the kept epoch, counted from 1. The history has a row an epoch and the
     columns {train,validation}_{accuracy,loss}, means over all images; train figures come from the
-    steps of the epoch, with dropout on and class weights in the loss. The kept epoch is the last, or with patience_epochs the one with the lowest
-    validation loss. Equal arguments give equal weights to the bit.
+    steps of the epoch, with dropout on and class weights in the loss. The kept epoch is the last,
+    or with patience_epochs the one with the lowest validation loss. Equal arguments give equal
+    weights to the bit.
     """
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(training.seed)
