@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from stages.shared import models
-from stages.shared.arrays import open_array
+from stages.shared.arrays import StoredArray
 from stages.shared.conv_base import BaseName
 from stages.shared.freeze_point import FreezePoint, above
 from stages.shared.head import base_output
@@ -68,9 +68,9 @@ def main(
 def predict(classifier: keras.Model, through: str, stored: Path, split: pd.DataFrame) -> np.ndarray:
     """Return (n, classes) float32 probabilities from what is stored for layer `through`."""
     model = above(classifier, through)
-    rows = open_array(stored, len(split), classifier.get_layer(through).output.shape[1:])[0]
-    starts = range(0, len(rows), BATCH)
-    outputs = [model(rows[start : start + BATCH].astype("float32"), training=False) for start in starts]
+    array = StoredArray(stored, len(split), classifier.get_layer(through).output.shape[1:])
+    batches = np.split(np.arange(len(split)), range(BATCH, len(split), BATCH))
+    outputs = [model(array.read(0, rows).astype("float32"), training=False) for rows in batches]
     return per_class(np.concatenate(outputs))
 
 

@@ -11,27 +11,22 @@ point, for extract_views: (n, 9, 9, 512).
 import sys
 from pathlib import Path
 
-import keras
-
 from stages.shared import conv_base
 from stages.shared.conv_base import ARCHITECTURES
 from stages.shared.extraction import Extraction, store_outputs
 from stages.shared.parameters import read_parameters
-from stages.shared.splits import read_split
+from stages.shared.splits import SPLITS, read_split
 
 
 def main(images: Path, splits: Path, weights: Path, features: Path, activations: Path) -> None:
     parameters = read_parameters(Extraction)
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
-    train = read_split(splits / "train.csv")
-    store_outputs(base, train, images, parameters, [features / "train.npy"])
-
-    default = base.get_layer(ARCHITECTURES[parameters.conv_base.name].freeze_through)
-    model = keras.Model(base.input, [base.output, default.output])
-    for name in ("validation", "test"):
-        split = read_split(splits / f"{name}.csv")
-        files = [features / f"{name}.npy", activations / f"{name}.npy"]
-        store_outputs(model, split, images, parameters, files)
+    output, default = base.layers[-1].name, ARCHITECTURES[parameters.conv_base.name].freeze_through
+    for name in SPLITS:
+        files = {output: features / f"{name}.npy"}
+        if name != "train":
+            files[default] = activations / f"{name}.npy"
+        store_outputs(base, weights, files, read_split(splits / f"{name}.csv"), images, parameters)
 
 
 if __name__ == "__main__":

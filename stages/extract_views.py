@@ -12,13 +12,10 @@ At the default freeze point extract_features has stored them already. Rows and d
 
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
 
-import keras
-
 from stages.shared import conv_base
-from stages.shared.augmentation import Augmentation, draw_view
+from stages.shared.augmentation import Augmentation, AugmentedView
 from stages.shared.conv_base import ARCHITECTURES
 from stages.shared.extraction import Extraction, store_outputs
 from stages.shared.freeze_point import FreezePoint, check_cut
@@ -36,21 +33,19 @@ def main(images: Path, splits: Path, weights: Path, at_default: Path, views: Pat
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
     through = parameters.fine_tune.layer(parameters.conv_base.name)
     check_cut(base, through, parameters.conv_base.name)
-    below = keras.Model(base.input, base.get_layer(through).output)
-
-    draws = [
-        partial(draw_view, parameters.augmentation, view) for view in range(parameters.augmentation.views)
-    ]
-    model = keras.Model(base.input, [base.output, below.output])
-    files = [views / "features.npy", views / "activations.npy"]
-    store_outputs(model, read_split(splits / "train.csv"), images, parameters, files, draws)
+    augmentation = parameters.augmentation
+    augmented = [AugmentedView(augmentation, number) for number in range(augmentation.views)]
+    files = {base.layers[-1].name: views / "features.npy", through: views / "activations.npy"}
+    store_outputs(base, weights, files, read_split(splits / "train.csv"), images, parameters, augmented)
 
     for name in ("validation", "test"):
         file = views / f"{name}_activations.npy"
         if through == ARCHITECTURES[parameters.conv_base.name].freeze_through:
             shutil.copyfile(at_default / f"{name}.npy", file)
         else:
-            store_outputs(below, read_split(splits / f"{name}.csv"), images, parameters, [file])
+            store_outputs(
+                base, weights, {through: file}, read_split(splits / f"{name}.csv"), images, parameters
+            )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ TINY = {
     "augmented.units": 8,
     "augmented.epochs": 2,
     "fine_tune.epochs": 1,
+    "store.gigabytes": 0,
 }
 
 

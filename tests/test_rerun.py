@@ -33,6 +33,7 @@ CHANGES = {
     "augmented.*": {"augmented.units": 4},
     "fine_tune.freeze_through": {"fine_tune.freeze_through": "block5_conv1"},
     "fine_tune.* (others)": {"fine_tune.learning_rate": 1e-4},
+    "store.*": {"store.gigabytes": 0.1},
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from stages.shared import models
+from stages.shared.arrays import StoredArray
 from stages.shared.curves import write_curves
 from stages.shared.freeze_point import above
 from stages.shared.splits import read_split
@@ -120,8 +121,9 @@ def test_class_weights_change_what_is_learnt(extracted):
     assert Path("data/models/head.keras").read_bytes() not in (plain, unbalanced)
 
 
-def test_epoch_e_reads_view_e_mod_views_and_every_row_once():
-    views = np.arange(3 * 7).reshape(3, 7, 1)
+def test_epoch_e_reads_view_e_mod_views_and_every_row_once(tmp_path):
+    np.save(tmp_path / "views.npy", np.arange(3 * 7).reshape(3, 7, 1))
+    views = StoredArray(tmp_path / "views.npy", 7, (1,))
     orders = []
     for epoch in range(5):
         batches = list(read_batches(views, np.arange(7), 3, epoch, seed=5))

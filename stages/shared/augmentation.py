@@ -6,12 +6,13 @@ that width_shift moves along the width and height_shift along the height: Keras 
 """
 
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
 from pydantic import Field
 
+from stages.shared.circumstances import code_digest
 from stages.shared.parameters import Section
 
 
@@ -58,10 +59,26 @@ def draw_warp(augmentation: Augmentation, view: int, digest: str, size: int) -> 
     return (from_centre @ warp @ np.linalg.inv(from_centre)).ravel()[:8].astype("float32")
 
 
-def draw_view(augmentation: Augmentation, view: int, pixels: np.ndarray, digests: list[str]) -> np.ndarray:
-    """Return the images `pixels`, (n, size, size, 3), with SHA-256s `digests`, in `view`: float32."""
-    warps = np.stack([draw_warp(augmentation, view, digest, pixels.shape[1]) for digest in digests])
-    warped = keras.ops.image.affine_transform(
-        pixels.astype("float32"), warps, interpolation="bilinear", fill_mode=augmentation.fill, fill_value=0
-    )
-    return keras.ops.convert_to_numpy(warped)
+class AugmentedView(NamedTuple):
+    """The augmented version of every image that has this number."""
+
+    augmentation: Augmentation
+    number: int
+
+    def key(self, digest: str, size: int) -> bytes:
+        """Return what the image with SHA-256 `digest` becomes in this view, at `size` × `size` pixels."""
+        warp = draw_warp(self.augmentation, self.number, digest, size)
+        return warp.tobytes() + self.augmentation.fill.encode() + code_digest(__file__)
+
+    def draw(self, pixels: np.ndarray, digests: list[str]) -> np.ndarray:
+        """Return the images `pixels`, (n, size, size, 3), with SHA-256s `digests`, in this view: float32."""
+        size = pixels.shape[1]
+        warps = np.stack([draw_warp(self.augmentation, self.number, digest, size) for digest in digests])
+        warped = keras.ops.image.affine_transform(
+            pixels.astype("float32"),
+            warps,
+            interpolation="bilinear",
+            fill_mode=self.augmentation.fill,
+            fill_value=0,
+        )
+        return keras.ops.convert_to_numpy(warped)

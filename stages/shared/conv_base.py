@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import applications
 from pydantic import Field
@@ -134,6 +135,8 @@ def load_weights(base: keras.Model, weights: Path, name: str) -> None:
         raise UserError(f"{weights} does not hold the weights of {name} without its top: {reason}") from None
 
 
-def forward(model: keras.Model) -> Callable:
-    """Return `model` as a compiled function from one batch to the list of its outputs, for inference."""
-    return tf.function(lambda batch: keras.tree.flatten(model(batch, training=False)), jit_compile=False)
+def forward(base: keras.Model, layers: list[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Return the compiled function from a batch of images to what each of `layers` gives for it."""
+    model = keras.Model(base.input, [base.get_layer(layer).output for layer in layers])
+    compiled = tf.function(lambda batch: keras.tree.flatten(model(batch, training=False)), jit_compile=False)
+    return lambda batch: [output.numpy() for output in compiled(batch)]

@@ -1,9 +1,11 @@
-"""Run a split's images through a model, once each, and store what comes out."""
+"""Run a split's images through a conv base and keep what comes out: once per image and view, ever."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from math import prod
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -11,54 +13,130 @@ import pandas as pd
 from pydantic import BaseModel, Field
 from tqdm import tqdm
 
-from stages.shared import conv_base
-from stages.shared.arrays import array_file
+from stages.shared import circumstances, conv_base
+from stages.shared.arrays import ArrayFile, array_file
 from stages.shared.conv_base import ConvBase, ImageSize
-from stages.shared.images import Interpolation, read_blocks
+from stages.shared.images import BLOCK, Interpolation, check_unchanged, read_blocks
+from stages.shared.store import Store
 
 
 class Extraction(BaseModel):
-    """The parameters that say what goes into a conv base, and how it computes."""
+    """The parameters that say what goes into a conv base, and how it computes.
+
+    No stage declares `store`: it changes no output.
+    """
 
     image_size: ImageSize
     interpolation: Interpolation = Field(description="bilinear or nearest")
     conv_base: ConvBase
+    store: Store
 
 
-View = Callable[[np.ndarray, list[str]], np.ndarray]
-"""Pixels (n, size, size, 3) uint8 and the images' SHA-256s to as many augmented images, float32."""
+class View(Protocol):
+    """A version of every image."""
+
+    def key(self, digest: str, size: int) -> bytes:
+        """Return what is drawn for the image with SHA-256 `digest`, at `size` × `size` pixels."""
+
+    def draw(self, pixels: np.ndarray, digests: list[str]) -> np.ndarray:
+        """Return the images `pixels`, (n, size, size, 3) uint8, in this version."""
 
 
-def as_it_is(pixels: np.ndarray, digests: list[str]) -> np.ndarray:
-    return pixels
+class AsItIs:
+    """The image itself."""
+
+    def key(self, digest: str, size: int) -> bytes:
+        return b""
+
+    def draw(self, pixels: np.ndarray, digests: list[str]) -> np.ndarray:
+        return pixels
 
 
 def store_outputs(
-    model: keras.Model,
+    base: keras.Model,
+    weights: Path,
+    files: dict[str, Path],
     split: pd.DataFrame,
-    images: Path,
+    folder: Path,
     parameters: Extraction,
-    files: list[Path],
-    views: list[View] | None = None,
+    views: Sequence[View] | None = None,
 ) -> None:
-    """Write each of `model`'s outputs for every image of `split` to one of `files`.
+    """Write what layers of `base`, whose weights `weights` holds, give for a split's images in `folder`.
 
-    The arrays are (n, …) in the split's order, or (views, n, …) where `views` are given.
+    `files` names a file for each layer. The arrays are (n, …) in the split's order, or
+    (views, n, …) where `views` are given. What the store has is taken from there, and the rest
+    goes there block by block: a run that was stopped resumes where it was.
     """
-    dtype = parameters.conv_base.stores_in
-    run = conv_base.forward(model)
-    leading = (len(split),) if views is None else (len(views), len(split))
+    n, versions = len(split), views or [AsItIs()]
+    leading = (n,) if views is None else (len(views), n)
+    size, interpolation, dtype = (
+        parameters.image_size,
+        parameters.interpolation,
+        parameters.conv_base.stores_in,
+    )
+    context = circumstances.describe(
+        base, weights, size, interpolation, parameters.conv_base.preprocessing, dtype
+    )
+    digests = split["sha256"].tolist()
+
+    def key(layer: str, row: int) -> bytes:
+        number, image = divmod(row, n)
+        drawn = versions[number].key(digests[image], size)
+        return sha256(context + layer.encode() + bytes.fromhex(digests[image]) + drawn).digest()
+
     with ExitStack() as stack:
-        shapes = [(*leading, *output.shape[1:]) for output in model.outputs]
-        arrays = [stack.enter_context(array_file(file, shape, dtype)) for file, shape in zip(files, shapes)]
-        name = files[0].relative_to(files[0].parents[1]).with_suffix("")
-        progress = stack.enter_context(tqdm(total=prod(leading), unit="image", desc=str(name), mininterval=1))
-        for rows, pixels in read_blocks(split, images, parameters.image_size, parameters.interpolation):
-            digests = split["sha256"].iloc[rows].tolist()
-            padded = digests + digests[-1:] * (len(pixels) - len(digests))
-            for index, view in enumerate(views or [as_it_is]):
-                for array, output in zip(arrays, run(view(pixels, padded))):
-                    array[(index, rows) if views else rows] = output[: len(digests)].numpy()
-                progress.update(len(digests))
-    for file, shape in zip(files, shapes):
-        print(f"{file}: {shape} {dtype}")
+        arrays, absent = {}, {}
+        for layer, file in files.items():
+            shape = base.get_layer(layer).output.shape[1:]
+            arrays[layer] = stack.enter_context(array_file(file, leading, shape, dtype))
+            absent[layer] = take_stored(arrays[layer], partial(key, layer), parameters.store)
+        layers = [layer for layer in files if absent[layer].any()]
+        computed = np.any(list(absent.values()), axis=0).reshape(len(versions), n)
+        wanted = np.flatnonzero(computed.any(axis=0))
+        check_unchanged(split.drop(index=split.index[wanted]), folder)
+
+        run = conv_base.forward(base, layers) if layers else None
+        title = "/".join(next(iter(files.values())).with_suffix("").parts[-2:])
+        progress = stack.enter_context(
+            tqdm(
+                total=computed.size,
+                initial=computed.size - computed.sum(),
+                unit="image",
+                desc=title,
+                mininterval=1,
+            )
+        )
+        for block, pixels in read_blocks(split.iloc[wanted], folder, size, interpolation):
+            images = wanted[block]
+            padded = [digests[image] for image in np.pad(images, (0, len(pixels) - len(images)), "edge")]
+            for number, view in enumerate(versions):
+                if not computed[number, images].any():
+                    continue
+                rows, results = number * n + images, {}
+                for layer, output in zip(layers, run(view.draw(pixels, padded)), strict=True):
+                    values = arrays[layer].fit(output[: len(rows)])
+                    arrays[layer].write(rows, values)
+                    results |= {key(layer, row): value.tobytes() for row, value in zip(rows, values)}
+                parameters.store.write(results)
+                progress.update(int(computed[number, images].sum()))
+    from_store = computed.size - computed.sum()
+    for layer, file in files.items():
+        shape = (*leading, *arrays[layer].row_shape)
+        print(f"{file}: {shape} {dtype}, {from_store} of {computed.size} images from the store")
+
+
+def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> np.ndarray:
+    """Fill the rows of `array` that `store` has under `key`; return which are absent, (rows,) bool."""
+    absent, used = np.ones(array.rows, dtype=bool), []
+    for first in range(0, array.rows, BLOCK):
+        rows = range(first, min(first + BLOCK, array.rows))
+        keys = [key(row) for row in rows]
+        kept = {row: value for row, value in zip(rows, store.read(keys)) if value is not None}
+        if kept:
+            array.write(
+                list(kept), np.frombuffer(b"".join(kept.values()), array.dtype).reshape(-1, *array.row_shape)
+            )
+            absent[list(kept)] = False
+            used += [key for row, key in zip(rows, keys) if row in kept]
+    store.mark_used(used)
+    return absent

@@ -54,18 +54,32 @@ def fault(data: bytes) -> str | None:
         return "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
 
 
-def read_pixels(path: Path, digest: str, size: int, interpolation: Interpolation) -> np.ndarray:
-    """Return the image in `path` at `size` × `size` pixels: (size, size, 3) uint8 RGB.
-
-    Raises UserError where the file is gone or its SHA-256 is no longer `digest`.
-    """
+def read_unchanged(path: Path, digest: str) -> bytes:
+    """Return the bytes in `path`; raises UserError where it is gone or its SHA-256 no longer `digest`."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} is gone since the split was made: run dvc repro to split again.") from None
     if sha256(data).hexdigest() != digest:
         raise UserError(f"{path} has changed since the split was made: run dvc repro to split again.")
-    return np.asarray(decode(data).resize((size, size), Image.Resampling[interpolation.upper()]))
+    return data
+
+
+def check_unchanged(split: pd.DataFrame, folder: Path) -> None:
+    """Raise UserError where an image of `split` is gone or changed since the split was made."""
+    with ThreadPoolExecutor() as pool:
+        for first in range(0, len(split), BLOCK):
+            images = split.iloc[first : first + BLOCK]
+            deque(pool.map(read_unchanged, [folder / path for path in images["path"]], images["sha256"]), 0)
+
+
+def read_pixels(path: Path, digest: str, size: int, interpolation: Interpolation) -> np.ndarray:
+    """Return the image in `path` at `size` × `size` pixels: (size, size, 3) uint8 RGB.
+
+    Raises UserError as read_unchanged does.
+    """
+    image = decode(read_unchanged(path, digest))
+    return np.asarray(image.resize((size, size), Image.Resampling[interpolation.upper()]))
 
 
 def read_blocks(

@@ -11,7 +11,9 @@ from stages.shared.errors import UserError
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-TOP_LEVEL = "data split image_size interpolation conv_base augmentation head augmented fine_tune".split()
+TOP_LEVEL = (
+    "data split image_size interpolation conv_base augmentation head augmented fine_tune store".split()
+)
 
 
 class Section(BaseModel):

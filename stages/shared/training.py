@@ -12,7 +12,7 @@ import tensorflow as tf
 from pydantic import Field
 from tqdm import tqdm
 
-from stages.shared.arrays import open_array
+from stages.shared.arrays import StoredArray
 from stages.shared.freeze_point import above, freeze
 from stages.shared.parameters import Section
 
@@ -30,19 +30,18 @@ class Training(Section):
 
 
 def read_batches(
-    stored: np.ndarray, labels: np.ndarray, batch_size: int, epoch: int = 0, seed: int | None = None
+    stored: StoredArray, labels: np.ndarray, batch_size: int, epoch: int = 0, seed: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield an epoch's batches of `stored`, (views, n, …), as float32, with their labels, (batch,).
+    """Yield an epoch's batches of `stored` as float32, (batch, …), with their labels, (batch,).
 
     Epoch e, from 0, reads view e mod views; with a seed, in an order drawn from (seed, e).
     """
     order = np.arange(len(labels))
     if seed is not None:
         order = np.random.default_rng((seed, epoch)).permutation(order)
-    view = stored[epoch % len(stored)]
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield view[rows].astype("float32"), labels[rows]
+        yield stored.read(epoch % stored.views, rows).astype("float32", copy=False), labels[rows]
 
 
 def train_above(
@@ -83,7 +82,7 @@ def train_above(
     test_step = tf.function(model.test_step, reduce_retracing=True)
 
     row_shape = model.input.shape[1:]
-    train_set, validation_set = load_set(*train, row_shape), load_set(*validation, row_shape)
+    train_set, validation_set = open_set(*train, row_shape), open_set(*validation, row_shape)
     weights = class_weights(train_set[1], training)
     history, kept, best = [], 0, None
     with tqdm(total=steps, unit="batch") as progress:
@@ -119,9 +118,9 @@ def train_above(
     return pd.DataFrame(history), kept + 1
 
 
-def load_set(split: pd.DataFrame, file: Path, row_shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the stored array of `split`, (views, n, *row_shape), and its class indices, (n,) int64."""
-    return open_array(file, len(split), row_shape), split["class_index"].to_numpy()
+def open_set(split: pd.DataFrame, file: Path, row_shape: tuple[int, ...]) -> tuple[StoredArray, np.ndarray]:
+    """Return what is stored of `split`, in rows of `row_shape`, and its class indices, (n,) int64."""
+    return StoredArray(file, len(split), row_shape), split["class_index"].to_numpy()
 
 
 def learning_rate(training: Training, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:

@@ -1,0 +1,207 @@
+"""The store of single results: nothing is computed twice, and no output's bytes differ for it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stages.shared.errors import UserError
+from stages.shared.store import Store
+from tests.conftest import arguments, change, class_folders, draw_images, environment, place_weights, run
+
+KEYS = [bytes([number]) * 32 for number in range(256)]
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(folder=str(tmp_path / "store"), gigabytes=0.02)
+
+
+def test_what_was_written_is_read(store):
+    store.write({KEYS[0]: b"zero", KEYS[1]: b"one"})
+    assert store.read(KEYS[:3]) == [b"zero", b"one", None]
+
+
+def test_without_room_nothing_is_kept(tmp_path):
+    store = Store(folder=str(tmp_path / "store"), gigabytes=0)
+    store.write({KEYS[0]: b"zero"})
+    store.mark_used(KEYS[:1])
+    assert store.read(KEYS[:1]) == [None] and not (tmp_path / "store").exists()
+
+
+def test_the_least_recently_used_go_first_and_the_file_stays_small(store, tmp_path):
+    for number in range(200):
+        store.write({KEYS[number]: os.urandom(300_000)})
+        store.mark_used(KEYS[3:5])
+    held = [number for number, value in enumerate(store.read(KEYS[:200])) if value is not None]
+    assert 55 <= len(held) <= 63
+    assert held == [3, 4, *range(202 - len(held), 200)]
+    assert (tmp_path / "store/data.mdb").stat().st_size <= 0.02e9
+
+
+def test_a_damaged_result_counts_as_missing(store, tmp_path):
+    store.write({KEYS[0]: b"a" * 100_000, KEYS[1]: b"b" * 100_000})
+    file = tmp_path / "store/data.mdb"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"a" * 50_000, b"a" * 49_999 + b"x", 1))
+    assert store.read(KEYS[:2]) == [None, b"b" * 100_000]
+
+
+def test_a_file_that_is_no_store_is_one_clear_error(store, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/data.mdb").write_bytes(b"no such thing" * 1000)
+    with pytest.raises(UserError, match=r"the store in .*store cannot be used .* store.gigabytes to 0"):
+        store.read(KEYS[:1])
+
+
+WRITE = """
+import os, sys
+from stages.shared.store import Store
+store = Store(folder=sys.argv[1], gigabytes=0.5)
+for number in range(int(sys.argv[2]), int(sys.argv[2]) + 200):
+    store.write({number.to_bytes(32): number.to_bytes(4) * 25_000})
+    print(number, flush=True)
+"""
+
+
+def test_two_writers_and_a_killed_one_leave_whole_results(tmp_path):
+    folder = str(tmp_path / "store")
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE, folder, first], env=environment(), stdout=subprocess.PIPE, text=True
+        )
+        for first in ("0", "1000", "2000")
+    ]
+    for _ in range(20):
+        told = int(writers[2].stdout.readline())
+    writers[2].kill()
+    assert [writer.wait() for writer in writers] == [0, 0, -signal.SIGKILL]
+    store = Store(folder=folder, gigabytes=0.5)
+    for first in (0, 1000, 2000):
+        values = store.read([number.to_bytes(32) for number in range(first, first + 200)])
+        whole = [number.to_bytes(4) * 25_000 for number in range(first, first + 200)]
+        held = told - 1999 if first == 2000 else 200
+        assert values[:held] == whole[:held]
+        assert all(value in (None, expected) for value, expected in zip(values, whole))
+
+
+def from_store(output: str) -> dict[str, tuple[int, int]]:
+    """Return, from what a stage printed, how many images of each file came from the store, and of how many."""
+    return {
+        file: (int(taken), int(total))
+        for file, taken, total in re.findall(r"^(\S+): .* (\d+) of (\d+) images from the store", output, re.M)
+    }
+
+
+def outputs() -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in sorted(Path("data").glob("*/*.npy"))}
+
+
+def extract(capsys, **changes) -> dict[str, tuple[int, int]]:
+    """Split and extract with the store, see that the same comes out without it, and return `from_store`."""
+    change(store__gigabytes=0.1, store__folder="store", **changes)
+    run("split_dataset")
+    capsys.readouterr()
+    run("extract_features", "extract_views")
+    taken, with_store = from_store(capsys.readouterr().out), outputs()
+    change(store__gigabytes=0)
+    run("extract_features", "extract_views")
+    assert outputs() == with_store
+    return taken
+
+
+@pytest.fixture
+def filled(workspace, vgg16_weights, capsys):
+    """A workspace of 30 images, split by fractions, with their results in the store."""
+    place_weights(vgg16_weights)
+    taken = extract(capsys, split__train=None, split__validation=0.25, split__test=0.25)
+    assert sum(total for _, total in taken.values()) > 30 and {count for count, _ in taken.values()} == {0}
+    return workspace
+
+
+def test_only_what_is_new_is_computed(filled, capsys):
+    def computed(taken: dict) -> dict[str, int]:
+        return {Path(file).stem: total - count for file, (count, total) in taken.items() if total != count}
+
+    assert computed(extract(capsys)) == {}
+
+    images = Path("images")
+    draw_images(images, ["apple/new.png", "pear/new.png"])
+    (images / "apple/0.png").unlink()
+    (images / "apple/1.png").rename(images / "pear/relabelled.png")
+    (images / "apple/2.png").rename(images / "apple/renamed.png")
+    draw_images(images, ["pear/3.png"], seed=9)
+    new = computed(extract(capsys))
+    assert sum(new.get(name, 0) for name in ("train", "validation", "test")) == 3
+    assert new["activations"] == 2 * new["train"]
+
+    more = extract(capsys, augmentation__views=3)
+    held, total = more["data/views/activations.npy"]
+    assert (held, total) == (2 * total // 3, total)
+
+    lower = extract(capsys, fine_tune__freeze_through="block3_pool")
+    held, total = lower["data/views/features.npy"]
+    assert held == 0 < total
+
+
+def test_nothing_is_taken_that_was_computed_otherwise(filled, capsys):
+    for section, other in {
+        "image_size": 48,
+        "interpolation": "nearest",
+        "conv_base__preprocessing": "rescale",
+        "conv_base__precision": "bfloat16",
+        "conv_base__weights": "random",
+    }.items():
+        change(store__gigabytes=0.1, **{section: other})
+        if section == "conv_base__weights":
+            Path("data/weights/conv_base.weights.h5").unlink()
+            run("fetch_weights")
+        capsys.readouterr()
+        run("extract_features")
+        taken = from_store(capsys.readouterr().out)
+        assert len(taken) == 5 and {count for count, _ in taken.values()} == {0}, section
+
+
+def test_another_draw_is_computed_anew(filled, capsys):
+    for section, other in {"seed": 1, "zoom": 0.1, "fill": "reflect"}.items():
+        change(store__gigabytes=0.1, **{f"augmentation__{section}": other})
+        run("extract_views")
+        assert from_store(capsys.readouterr().out)["data/views/features.npy"][0] == 0, section
+
+
+def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
+    place_weights(vgg16_weights)
+    draw_images(Path("images"), class_folders(each=200))
+    change(
+        split__train=None, split__validation=0.1, split__test=0.1, store__gigabytes=0.1, store__folder="store"
+    )
+    run("split_dataset")
+    command = [sys.executable, "-m", "stages.extract_features", *arguments("extract_features")]
+    stage = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    file = Path("store/data.mdb")
+    while not file.exists() or file.stat().st_size < 1_500_000:
+        assert stage.poll() is None
+        time.sleep(0.01)
+    stage.kill()
+    stage.communicate()
+    assert not list(Path("data").glob("*/*.npy"))
+    capsys.readouterr()
+    run("extract_features")
+    held, total = from_store(capsys.readouterr().out)["data/features/train.npy"]
+    assert 64 <= held < total
+    resumed = outputs()
+    change(store__gigabytes=0)
+    run("extract_features")
+    assert outputs() == resumed
+
+
+def test_an_image_that_changed_is_noticed_though_its_result_is_in_the_store(filled):
+    change(store__gigabytes=0.1)
+    draw_images(Path("images"), ["pear/3.png"], seed=9)
+    with pytest.raises(UserError, match="images/pear/3.png has changed since the split was made"):
+        run("extract_features")
