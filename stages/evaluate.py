@@ -5,7 +5,6 @@ activations at the freeze point for fine_tuned.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import keras
@@ -13,9 +12,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from stages.shared import models
+from stages.shared import conv_base, models
 from stages.shared.arrays import StoredArray
+from stages.shared.command import run
 from stages.shared.conv_base import BaseName
+from stages.shared.files import whole
 from stages.shared.freeze_point import FreezePoint, above
 from stages.shared.head import base_output
 from stages.shared.metrics import measure, per_class, roc_curve
@@ -46,7 +47,6 @@ def main(
     parameters = read_parameters(Parameters)
     test = read_split(test_split)
     truth = test["class_index"].to_numpy()
-    tables.mkdir(parents=True, exist_ok=True)
     measured, curves = {}, {}
     through = parameters.fine_tune.layer(parameters.conv_base.name)
     for file, stored in ((head, features), (augmented, features), (fine_tuned, activations)):
@@ -56,10 +56,11 @@ def main(
         measured[file.stem] = measure(truth, probabilities, names)
         curves[file.stem] = roc_curve(truth, probabilities)
         write_predictions(test, probabilities, names, tables / f"{file.stem}_predictions.csv")
-        curves[file.stem].to_csv(tables / f"{file.stem}_roc.csv", index=False)
+        with whole(tables / f"{file.stem}_roc.csv") as table:
+            curves[file.stem].to_csv(table, index=False)
 
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    metrics.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n")
+    with whole(metrics) as table:
+        table.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n")
     draw_confusion_matrices(measured, names, confusion_picture)
     draw_roc_curves(curves, measured, roc_picture)
     print(f"{metrics}, {tables}, {confusion_picture}, {roc_picture}: {len(test)} test images")
@@ -70,7 +71,8 @@ def predict(classifier: keras.Model, through: str, stored: Path, split: pd.DataF
     model = above(classifier, through)
     array = StoredArray(stored, len(split), classifier.get_layer(through).output.shape[1:])
     batches = np.split(np.arange(len(split)), range(BATCH, len(split), BATCH))
-    outputs = [model(array.read(0, rows).astype("float32"), training=False) for rows in batches]
+    run = conv_base.compiled(model)
+    outputs = [run(array.read(0, rows).astype("float32"))[0] for rows in batches]
     return per_class(np.concatenate(outputs))
 
 
@@ -78,8 +80,9 @@ def write_predictions(split: pd.DataFrame, probabilities: np.ndarray, names: lis
     """Write path, label, predicted and a probability per class, a row an image."""
     columns = {f"probability_{name}": probabilities[:, index] for index, name in enumerate(names)}
     predicted = np.array(names)[probabilities.argmax(axis=1)]
-    split[["path", "label"]].assign(predicted=predicted, **columns).to_csv(file, index=False)
+    with whole(file) as table:
+        split[["path", "label"]].assign(predicted=predicted, **columns).to_csv(table, index=False)
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    run(main)

@@ -8,17 +8,17 @@ The same pass stores the activations of validation and test images at the base's
 point, for extract_views: (n, 9, 9, 512).
 """
 
-import sys
 from pathlib import Path
 
 from stages.shared import conv_base
+from stages.shared.command import run
 from stages.shared.conv_base import ARCHITECTURES
 from stages.shared.extraction import Extraction, store_outputs
 from stages.shared.parameters import read_parameters
 from stages.shared.splits import SPLITS, read_split
 
 
-def main(images: Path, splits: Path, weights: Path, features: Path, activations: Path) -> None:
+def main(splits: Path, weights: Path, features: Path, activations: Path) -> None:
     parameters = read_parameters(Extraction)
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
     output, default = base.layers[-1].name, ARCHITECTURES[parameters.conv_base.name].freeze_through
@@ -26,8 +26,8 @@ def main(images: Path, splits: Path, weights: Path, features: Path, activations:
         files = {output: features / f"{name}.npy"}
         if name != "train":
             files[default] = activations / f"{name}.npy"
-        store_outputs(base, weights, files, read_split(splits / f"{name}.csv"), images, parameters)
+        store_outputs(base, weights, files, read_split(splits / f"{name}.csv"), parameters)
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    run(main)

@@ -6,7 +6,6 @@ classifier kept its conv base frozen at them; Keras's cache; Keras's download, h
 
 import os
 import socket
-import sys
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -16,8 +15,9 @@ import onnx
 from pydantic import BaseModel
 
 from stages.shared import conv_base
+from stages.shared.command import UserError, run
 from stages.shared.conv_base import ARCHITECTURES, BaseName
-from stages.shared.errors import UserError
+from stages.shared.files import whole
 from stages.shared.parameters import read_parameters
 
 VGG16_DIGEST = "320e3b7cd884662671f3b9c981c0b7d66b4cab7bf5ce3f82a388982b9002120c"
@@ -49,10 +49,8 @@ def main(weights: Path) -> None:
     else:
         origin = source.weights
         conv_base.load_weights(base, Path(source.weights), source.name)
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = weights.with_name("unfinished.weights.h5")
-    base.save_weights(unfinished, overwrite=True)
-    unfinished.replace(weights)
+    with whole(weights) as unfinished:
+        base.save_weights(unfinished, overwrite=True)
     print(f"{weights}: {base.count_params():,} parameters of {source.name} from {origin}")
 
 
@@ -107,4 +105,4 @@ def digest_of(base: keras.Model) -> str:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    run(main)

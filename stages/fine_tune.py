@@ -1,17 +1,18 @@
 """Fine-tune the top of the conv base together with its head, from activations at the freeze point.
 
-Starts from the augmented model and trains the layers after fine_tune.freeze_through, in float32.
+Starts from the augmented model and trains the layers after fine_tune.freeze_through: their weights
+and updates are float32, their arithmetic is in the precision in which the base ran.
 """
 
-import sys
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from stages.shared import models
+from stages.shared.command import run
 from stages.shared.conv_base import BaseName
 from stages.shared.curves import write_curves, write_metrics
-from stages.shared.freeze_point import FreezePoint, above
+from stages.shared.freeze_point import FreezePoint
 from stages.shared.parameters import read_parameters
 from stages.shared.splits import read_split
 from stages.shared.training import Training, train_above
@@ -41,8 +42,6 @@ def main(
     train, validation = read_split(train_split), read_split(validation_split)
     classifier, names = models.load(augmented)
     through = parameters.fine_tune.layer(parameters.conv_base.name)
-    for layer in above(classifier, through).layers:
-        layer.dtype_policy = "float32"
     history, kept = train_above(
         classifier,
         through,
@@ -57,4 +56,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    run(main)

@@ -5,14 +5,13 @@ defective where its defect probability is above 0.5. Citation and license: READM
 """
 
 import shutil
-import sys
 from hashlib import sha256
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pandas as pd
 
-from stages.shared.errors import UserError
+from stages.shared.command import UserError, run
 
 IMAGES = 2624
 DIGEST = "6124a64cdbfc92ae58fb69edc31e9343e43472a8f7552d334fbb69b71a6daf0b"
@@ -44,4 +43,4 @@ def digest_of(cells: pd.DataFrame, source: Path) -> str:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    run(main)

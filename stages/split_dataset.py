@@ -1,7 +1,6 @@
 """Write which images are for training, validation and test, each with its label and SHA-256."""
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +11,8 @@ from pydantic import BaseModel, Field
 from tqdm import tqdm
 
 from stages.shared.assignment import Split, assign, count
-from stages.shared.errors import UserError
+from stages.shared.command import UserError, run
+from stages.shared.files import whole
 from stages.shared.images import fault
 from stages.shared.labels import list_images
 from stages.shared.parameters import Section, read_parameters
@@ -30,8 +30,9 @@ class Parameters(BaseModel):
     split: Split
 
 
-def main(images: Path, splits: Path, metrics: Path) -> None:
+def main(splits: Path, metrics: Path) -> None:
     parameters = read_parameters(Parameters)
+    images = Path(parameters.data.images)
     table = list_images(images, parameters.data.labels_from)
     table, excluded = check_images(table, images, parameters.data.on_bad_image)
     check_labels(table, images)
@@ -39,17 +40,19 @@ def main(images: Path, splits: Path, metrics: Path) -> None:
     table["split"] = assign(table, parameters.split)
     counts = count(table, parameters.split)
 
-    splits.mkdir(parents=True, exist_ok=True)
     for name in SPLITS:
         rows = table[table["split"] == name]
-        rows[["path", "label", "class_index", "sha256"]].to_csv(splits / f"{name}.csv", index=False)
-    metrics.parent.mkdir(parents=True, exist_ok=True)
+        with whole(splits / f"{name}.csv") as file:
+            rows[["path", "label", "class_index", "sha256"]].to_csv(file, index=False)
     report = {
         "images": counts,
         "identical_images": int(table.duplicated("sha256").sum()),
         "excluded_images": excluded,
     }
-    metrics.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    with whole(metrics) as file:
+        file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    if excluded:
+        print(f"left out, for the reasons in {metrics}: {len(excluded)} bad files")
     print(pd.DataFrame(counts).T.to_string())
 
 
@@ -60,7 +63,10 @@ def check_images(table: pd.DataFrame, folder: Path, on_bad_image: str) -> tuple[
     """
 
     def read(path: str) -> tuple[str, str | None]:
-        data = (folder / path).read_bytes()
+        try:
+            data = (folder / path).read_bytes()
+        except OSError as error:
+            return "", error.strerror
         return sha256(data).hexdigest(), fault(data)
 
     with ThreadPoolExecutor() as pool:
@@ -73,7 +79,13 @@ def check_images(table: pd.DataFrame, folder: Path, on_bad_image: str) -> tuple[
             f"{len(bad)} of {len(table)} files are no usable images: remove them, or leave them out "
             f"with data.on_bad_image: exclude.\n{listing}"
         )
-    return table[~table["path"].isin(bad)].reset_index(drop=True), bad
+    usable = table[~table["path"].isin(bad)].reset_index(drop=True)
+    lost = sorted(set(table["label"]) - set(usable["label"]))
+    if lost:
+        raise UserError(
+            f"no image of class {', '.join(lost)} in {folder} is usable: {next(iter(bad.values()))}."
+        )
+    return usable, bad
 
 
 def check_labels(table: pd.DataFrame, folder: Path) -> None:
@@ -94,4 +106,4 @@ def check_labels(table: pd.DataFrame, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    run(main)

@@ -4,12 +4,12 @@ Epoch e trains on view e mod views. With as many views as epochs that is end-to-
 the frozen base inside the model, where every epoch sees fresh augmentation, to the same weights.
 """
 
-import sys
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from stages.shared import conv_base, models
+from stages.shared.command import run
 from stages.shared.conv_base import ConvBase, ImageSize
 from stages.shared.curves import write_curves, write_metrics
 from stages.shared.head import Head, add_head, base_output
@@ -58,4 +58,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    run(main)

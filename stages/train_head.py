@@ -1,11 +1,11 @@
 """Train a dense head on the stored features of the training images."""
 
-import sys
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from stages.shared import conv_base, models
+from stages.shared.command import run
 from stages.shared.conv_base import ConvBase, ImageSize
 from stages.shared.curves import write_curves, write_metrics
 from stages.shared.head import Head, add_head, base_output
@@ -54,4 +54,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    run(main)

@@ -68,19 +68,17 @@ def workspace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def arguments(stage: str, images: str = "images") -> list[str]:
+def arguments(stage: str) -> list[str]:
     """Return the paths with which dvc.yaml calls `stage`."""
-    python, flag, module, *paths = shlex.split(
-        PIPELINE["stages"][stage]["cmd"].replace("${data.images}", images)
-    )
+    python, flag, module, *paths = shlex.split(PIPELINE["stages"][stage]["cmd"])
     assert (python, flag, module) == ("python", "-m", f"stages.{stage}")
     return paths
 
 
-def run(*stages: str, images: str = "images") -> None:
+def run(*stages: str) -> None:
     """Run stages in this process and the working directory, as dvc.yaml calls them."""
     for stage in stages:
-        importlib.import_module(f"stages.{stage}").main(*map(Path, arguments(stage, images)))
+        importlib.import_module(f"stages.{stage}").main(*map(Path, arguments(stage)))
 
 
 def change(**changes) -> None:

@@ -51,6 +51,16 @@ def test_roc_curve_has_the_area_that_is_reported():
     assert curve.iloc[0].tolist() == [0, 0] and curve.iloc[-1].tolist() == [1, 1]
 
 
+def test_roc_curve_of_many_classes_has_the_area_that_is_reported():
+    truth = np.array([0, 0, 1, 1, 1, 2, 2])
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), len(truth))
+    curve = roc_curve(truth, probabilities)
+    area = np.trapezoid(curve["true_positive_rate"], curve["false_positive_rate"])
+    assert area == pytest.approx(measure(truth, probabilities, ["a", "b", "c"])["roc_auc"])
+    assert curve.iloc[0].tolist() == [0, 0] and curve.iloc[-1].tolist() == [1, 1]
+    assert (curve.diff().dropna() >= 0).all(axis=None)
+
+
 def test_everything_written_agrees(extracted):
     run("train_head", "train_augmented", "fine_tune", "evaluate")
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())

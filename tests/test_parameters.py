@@ -21,10 +21,18 @@ from tests.conftest import change, environment, run
         (
             "train_head",
             {"head__units": "many"},
-            "head.units is 'many', but it takes a whole number, 1 or more.",
+            "head.units is 'many', but it takes a whole number from 1 to 65536.",
         ),
-        ("train_head", {"head__units": 2.5}, "head.units is 2.5, but it takes a whole number, 1 or more."),
-        ("train_head", {"head__units": True}, "head.units is True, but it takes a whole number, 1 or more."),
+        (
+            "train_head",
+            {"head__units": 2.5},
+            "head.units is 2.5, but it takes a whole number from 1 to 65536.",
+        ),
+        (
+            "train_head",
+            {"head__units": True},
+            "head.units is True, but it takes a whole number from 1 to 65536.",
+        ),
         ("train_head", {"head__pooling": "max"}, "head.pooling is 'max', but it takes flatten or average."),
         (
             "train_head",
@@ -101,7 +109,7 @@ def test_a_missing_key_a_missing_section_and_a_section_that_is_none(workspace):
     for wrong, message in [
         (
             text.replace("  units: 8\n", "", 1),
-            "params.yaml: head.units is missing: it takes a whole number, 1 or more.",
+            "params.yaml: head.units is missing: it takes a whole number from 1 to 65536.",
         ),
         (
             text.replace("\nhead:", "\nhaed:"),
@@ -127,7 +135,7 @@ def test_an_unknown_section_is_named_by_every_stage(workspace):
     assert end.value.code == (
         "params.yaml: imagesize (value 224) is no parameter: did you mean image_size?\n"
         "params.yaml: foo (value 1) is no parameter: there are data, split, image_size, interpolation, conv_base, "
-        "augmentation, head, augmented, fine_tune."
+        "augmentation, head, augmented, fine_tune, store."
     )
 
 
@@ -136,14 +144,14 @@ def test_scientific_notation_is_a_number_as_dvc_reads_it(workspace):
     from stages.train_head import Parameters
 
     Path("params.yaml").write_text(
-        Path("params.yaml").read_text().replace("learning_rate: 1.0e-4", "learning_rate: 3e-5")
+        Path("params.yaml").read_text().replace("learning_rate: 3.0e-4", "learning_rate: 3e-5")
     )
     assert read_parameters(Parameters).head.learning_rate == 3e-5
 
 
 def test_the_user_sees_a_sentence_and_no_traceback(workspace):
     change(split__test=7.5)
-    command = [sys.executable, "-m", "stages.split_dataset", "images", "data/splits", "metrics/split.json"]
+    command = [sys.executable, "-m", "stages.split_dataset", "data/splits", "metrics/split.json"]
     ended = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stdout == ""

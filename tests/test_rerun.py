@@ -191,14 +191,14 @@ def test_a_wrong_parameter_leaves_the_last_results_in_place(reproduced):
         text=True,
     )
     assert ended.returncode != 0 and "Traceback" not in ended.stderr
-    assert "params.yaml: head.units is 0, but it takes a whole number, 1 or more." in ended.stderr
+    assert "params.yaml: head.units is 0, but it takes a whole number from 1 to 65536." in ended.stderr
     run_in(reproduced, "git", "checkout", "--quiet", "params.yaml")
     run_in(reproduced, "dvc", "checkout", "--quiet", "--with-deps", "evaluate")
     assert reproduce(reproduced) == set()
 
 
 def test_plots_and_metrics_can_be_shown_and_compared(reproduced):
-    write_parameters(reproduced, {"head.units": 4}, reproduced / "params.yaml")
+    write_parameters(reproduced, {"head.units": 3}, reproduced / "params.yaml")
     assert reproduce(reproduced) == {"train_head", "evaluate"}
     shown = run_in(reproduced, "dvc", "metrics", "show", "metrics/evaluation.json", "--md")
     assert "head.accuracy" in shown and "fine_tuned.per_class.pear.recall" in shown

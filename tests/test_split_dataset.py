@@ -100,12 +100,12 @@ def test_identical_images_stay_together(workspace, shares):
 
 def test_labels_from_file_names(workspace):
     draw_images(Path("flat"), [f"{label}.{number}.png" for label in ("cat", "dog") for number in range(15)])
-    change(data__labels_from="filename")
-    run("split_dataset", images="flat")
+    change(data__labels_from="filename", data__images="flat")
+    run("split_dataset")
     assert report()["images"]["test"] == {"cat": 4, "dog": 4}
     draw_images(Path("flat"), ["puppy.png"])
     with pytest.raises(SystemExit, match=r"1 files in flat are not named like cat\.12\.jpg.*puppy\.png"):
-        run("split_dataset", images="flat")
+        run("split_dataset")
 
 
 def test_labels_from_csv(workspace):
@@ -122,7 +122,12 @@ def test_labels_from_csv(workspace):
         ("name,label\nx,y\n", "has the columns name, label: it needs file and label"),
         ("file,label\nnone.png,a\n", "1 files of images/labels.csv are not there (in images): none.png"),
         ("file,label\napple/0.png,a\napple/0.png,b\n", "are listed twice"),
-        ("file,label\napple/0.png,\n", "have no label"),
+        ("file,label\napple/0.png,\n", "1 files of images/labels.csv have no label, or one with blanks"),
+        ("file,label\napple/0.png,a \n", "have no label, or one with blanks around it"),
+        ("file,label\n../images/apple/0.png,a\n", "are not written like apple/0.png, below the folder"),
+        ("file,label\n./apple/0.png,a\n", "are not written like apple/0.png, below the folder"),
+        ("file,label\napple/0.png,a,b\n", "1 rows of images/labels.csv do not have its 2 columns"),
+        ("file,label,label\napple/0.png,a,b\n", "it needs file and label, once each"),
         (
             "file,label\napple/0.png,a\n",
             "29 files in images are not listed in images/labels.csv: apple/1.png",
@@ -174,18 +179,40 @@ def test_identical_images_with_different_labels(workspace):
 
 def test_one_class_only(workspace):
     draw_images(Path("single"), class_folders(("apple",)))
-    with pytest.raises(SystemExit, match=r"single has images of one class only \(apple\)"):
-        run("split_dataset", images="single")
+    assert fails(data__images="single").startswith("single has images of one class only (apple)")
 
 
 def test_no_images_and_no_folder(workspace):
     Path("empty").mkdir()
-    with pytest.raises(SystemExit, match="empty holds no images"):
-        run("split_dataset", images="empty")
-    with pytest.raises(SystemExit, match="data.images is 'absent', which is no folder"):
-        run("split_dataset", images="absent")
+    assert "empty holds no images" in fails(data__images="empty")
+    assert "data.images is 'absent', which is no folder" in fails(data__images="absent")
     draw_images(Path("images"), ["loose.png"])
-    assert "lie in no class folder" in fails() and "loose.png" in fails()
+    message = fails(data__images="images")
+    assert "lie in no class folder" in message and "loose.png" in message
+
+
+def test_no_class_vanishes(workspace):
+    draw_images(Path("images"), class_folders(("plum",)))
+    Path("images/fig").mkdir()
+    assert fails() == "class folders of images without an image: fig. Fill or remove them."
+    Path("images/fig").rmdir()
+    for file in Path("images/plum").iterdir():
+        file.write_text("no image")
+    assert fails(data__on_bad_image="exclude") == "no image of class plum in images is usable: not an image."
+
+
+def test_links_that_dvc_does_not_follow_are_errors(workspace):
+    Path("images/apple").rename("elsewhere")
+    Path("images/apple").symlink_to("../elsewhere")
+    Path("images/pear/broken.png").symlink_to("nowhere")
+    message = fails()
+    assert message.startswith("2 entries of images are links to folders, broken links or no files: ")
+    assert "images/apple" in message and "images/pear/broken.png" in message
+
+
+def test_control_characters_in_names_are_errors(workspace):
+    draw_images(Path("images"), ["cr\rx/0.png"])
+    assert "1 images in images have control characters in name or label" in fails()
 
 
 def test_class_too_small_for_the_split(workspace):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from stages.shared import models
 from stages.shared.arrays import StoredArray
 from stages.shared.curves import write_curves
 from stages.shared.freeze_point import above
+from stages.shared.optimizer import RMSprop
 from stages.shared.splits import read_split
 from stages.shared.training import Training, class_weights, read_batches
 from tests.conftest import change, run
@@ -147,3 +149,19 @@ def test_curves_are_smoothed_as_in_the_notebook(tmp_path):
         assert table[column].tolist() == points.tolist()
         assert table[f"{column}_smoothed"].tolist() == pytest.approx(smoothed)
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("decay", ["none", "cosine"])
+def test_the_optimizer_gives_the_weights_of_keras(decay):
+    def trained(optimizer: type[keras.optimizers.RMSprop]) -> list[np.ndarray]:
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((9,)), keras.layers.Dense(4), keras.layers.Dense(1)])
+        rate = keras.optimizers.schedules.CosineDecay(1e-2, 50) if decay == "cosine" else 1e-2
+        model.compile(optimizer(rate), loss="mse")
+        drawn = np.random.default_rng(0)
+        for _ in range(50):
+            model.train_on_batch(drawn.normal(size=(8, 9)), drawn.normal(size=(8, 1)))
+        return model.get_weights()
+
+    for ours, theirs in zip(trained(RMSprop), trained(keras.optimizers.RMSprop)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from stages.shared.errors import UserError
+from stages.shared.command import UserError
+from stages.shared.files import whole
 
 
 class ArrayFile:
@@ -21,7 +22,15 @@ class ArrayFile:
 
     def __init__(self, path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str) -> None:
         self.path, self.rows, self.row_shape, self.dtype = path, prod(leading), row_shape, np.dtype(dtype)
-        open_memmap(path, mode="w+", dtype=dtype, shape=(*leading, *row_shape))
+        array = open_memmap(path, mode="w+", dtype=dtype, shape=(*leading, *row_shape))
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
+            except OSError as error:
+                gigabytes = array.nbytes / 1e9
+                raise UserError(
+                    f"{path.parent} has no room for {gigabytes:.1f} GB: {error.strerror}."
+                ) from None
 
     def write(self, rows: Sequence[int], values: np.ndarray) -> None:
         """Store `values`, (len(rows), *row_shape) in the array's dtype."""
@@ -32,10 +41,8 @@ class ArrayFile:
         with np.errstate(over="ignore"):
             fitting = np.asarray(values).astype(self.dtype)
         if not np.isfinite(fitting).all():
-            raise UserError(
-                f"an activation for {self.path.stem} does not fit into {self.dtype}: "
-                "set conv_base.precision to float32."
-            )
+            remedy = "set conv_base.precision to float32" if self.dtype == np.float16 else "check the weights"
+            raise UserError(f"an activation for {self.path.name} does not fit into {self.dtype}: {remedy}.")
         return fitting
 
 
@@ -44,13 +51,8 @@ def array_file(
     path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str
 ) -> Iterator[ArrayFile]:
     """Give an ArrayFile that appears at `path` when the block ends, and not at all if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
+    with whole(path) as unfinished:
         yield ArrayFile(unfinished, leading, row_shape, dtype)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 class StoredArray:

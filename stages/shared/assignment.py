@@ -10,7 +10,7 @@ from typing import Annotated
 import pandas as pd
 from pydantic import Field, model_validator
 
-from stages.shared.errors import UserError
+from stages.shared.command import UserError
 from stages.shared.parameters import Section
 from stages.shared.splits import SPLITS
 

@@ -18,7 +18,7 @@ from stages.shared.parameters import Section
 
 class Augmentation(Section):
     seed: int = Field(ge=0, description="a whole number, 0 or more")
-    views: int = Field(ge=1, description="a whole number, 1 or more")
+    views: int = Field(ge=1, le=1000, description="a whole number from 1 to 1000")
     rotation_degrees: float = Field(ge=0, le=180, description="degrees from 0 to 180")
     width_shift: float = Field(ge=0, lt=1, description="a fraction of the width, at least 0 and below 1")
     height_shift: float = Field(ge=0, lt=1, description="a fraction of the height, at least 0 and below 1")

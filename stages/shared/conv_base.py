@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import applications
 from pydantic import Field
 
-from stages.shared.errors import UserError
+from stages.shared.command import UserError
 from stages.shared.parameters import PartOfSection, Section
 
 
@@ -133,10 +133,23 @@ def load_weights(base: keras.Model, weights: Path, name: str) -> None:
     except Exception as error:  # h5py and Keras raise many kinds on foreign files
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{weights} does not hold the weights of {name} without its top: {reason}") from None
+    if not all(np.isfinite(array).all() for array in base.get_weights()):
+        raise UserError(f"{weights} holds weights that are no finite numbers.")
 
 
 def forward(base: keras.Model, layers: list[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
     """Return the compiled function from a batch of images to what each of `layers` gives for it."""
-    model = keras.Model(base.input, [base.get_layer(layer).output for layer in layers])
-    compiled = tf.function(lambda batch: keras.tree.flatten(model(batch, training=False)), jit_compile=False)
-    return lambda batch: [output.numpy() for output in compiled(batch)]
+    return compiled(keras.Model(base.input, [base.get_layer(layer).output for layer in layers]))
+
+
+def compiled(model: keras.Model) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Return `model` for inference, as a function from a batch to the list of its outputs.
+
+    Compiled to a graph, as in Keras's predict: in bfloat16 an eager call rounds more often.
+    """
+    run = tf.function(
+        lambda batch: keras.tree.flatten(model(batch, training=False)),
+        reduce_retracing=True,
+        jit_compile=False,
+    )
+    return lambda batch: [output.numpy() for output in run(batch)]

@@ -7,13 +7,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from stages.shared.files import whole
+
 SMOOTHING = 0.8  # the share of the previous value in the exponential moving average
 
 
 def write_metrics(history: pd.DataFrame, kept: int, metrics: Path) -> None:
     """Write the kept epoch, counted from 1, and its row of `history` as JSON."""
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    metrics.write_text(json.dumps({"epoch": kept, **history.iloc[kept - 1]}, indent=2) + "\n")
+    with whole(metrics) as file:
+        file.write_text(json.dumps({"epoch": kept, **history.iloc[kept - 1]}, indent=2) + "\n")
 
 
 def write_curves(history: pd.DataFrame, table: Path, picture: Path) -> None:
@@ -25,8 +27,8 @@ def write_curves(history: pd.DataFrame, table: Path, picture: Path) -> None:
     smoothed = history.ewm(alpha=1 - SMOOTHING, adjust=False).mean()
     curves = history.join(smoothed.add_suffix("_smoothed"))
     curves.index = pd.RangeIndex(1, len(curves) + 1, name="epoch")
-    table.parent.mkdir(parents=True, exist_ok=True)
-    curves.to_csv(table)
+    with whole(table) as file:
+        curves.to_csv(file)
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, quantity in zip(figure.subplots(1, 2), ["accuracy", "loss"]):
@@ -37,4 +39,5 @@ def write_curves(history: pd.DataFrame, table: Path, picture: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(picture, dpi=120)
+    with whole(picture) as file:
+        figure.savefig(file, dpi=120)

@@ -17,7 +17,14 @@ from stages.shared import circumstances, conv_base
 from stages.shared.arrays import ArrayFile, array_file
 from stages.shared.conv_base import ConvBase, ImageSize
 from stages.shared.images import BLOCK, Interpolation, check_unchanged, read_blocks
+from stages.shared.parameters import PartOfSection
 from stages.shared.store import Store
+
+
+class ImagesFolder(PartOfSection):
+    """Where the images are, for stages that need no more of the section data."""
+
+    images: str = Field(min_length=1, description="the path of a folder of images")
 
 
 class Extraction(BaseModel):
@@ -26,6 +33,7 @@ class Extraction(BaseModel):
     No stage declares `store`: it changes no output.
     """
 
+    data: ImagesFolder
     image_size: ImageSize
     interpolation: Interpolation = Field(description="bilinear or nearest")
     conv_base: ConvBase
@@ -57,11 +65,10 @@ def store_outputs(
     weights: Path,
     files: dict[str, Path],
     split: pd.DataFrame,
-    folder: Path,
     parameters: Extraction,
     views: Sequence[View] | None = None,
 ) -> None:
-    """Write what layers of `base`, whose weights `weights` holds, give for a split's images in `folder`.
+    """Write what layers of `base`, whose weights `weights` holds, give for a split's images.
 
     `files` names a file for each layer. The arrays are (n, …) in the split's order, or
     (views, n, …) where `views` are given. What the store has is taken from there, and the rest
@@ -69,15 +76,10 @@ def store_outputs(
     """
     n, versions = len(split), views or [AsItIs()]
     leading = (n,) if views is None else (len(views), n)
-    size, interpolation, dtype = (
-        parameters.image_size,
-        parameters.interpolation,
-        parameters.conv_base.stores_in,
-    )
-    context = circumstances.describe(
-        base, weights, size, interpolation, parameters.conv_base.preprocessing, dtype
-    )
-    digests = split["sha256"].tolist()
+    folder, digests = Path(parameters.data.images), split["sha256"].tolist()
+    size, interpolation = parameters.image_size, parameters.interpolation
+    preprocessing, dtype = parameters.conv_base.preprocessing, parameters.conv_base.stores_in
+    context = circumstances.describe(base, weights, size, interpolation, preprocessing, dtype)
 
     def key(layer: str, row: int) -> bytes:
         number, image = divmod(row, n)
@@ -96,15 +98,9 @@ def store_outputs(
         check_unchanged(split.drop(index=split.index[wanted]), folder)
 
         run = conv_base.forward(base, layers) if layers else None
-        title = "/".join(next(iter(files.values())).with_suffix("").parts[-2:])
+        title, from_store = next(iter(files.values())).with_suffix(""), computed.size - computed.sum()
         progress = stack.enter_context(
-            tqdm(
-                total=computed.size,
-                initial=computed.size - computed.sum(),
-                unit="image",
-                desc=title,
-                mininterval=1,
-            )
+            tqdm(desc=str(title), total=computed.size, initial=from_store, unit="image", mininterval=1)
         )
         for block, pixels in read_blocks(split.iloc[wanted], folder, size, interpolation):
             images = wanted[block]
@@ -119,7 +115,6 @@ def store_outputs(
                     results |= {key(layer, row): value.tobytes() for row, value in zip(rows, values)}
                 parameters.store.write(results)
                 progress.update(int(computed[number, images].sum()))
-    from_store = computed.size - computed.sum()
     for layer, file in files.items():
         shape = (*leading, *arrays[layer].row_shape)
         print(f"{file}: {shape} {dtype}, {from_store} of {computed.size} images from the store")

@@ -5,8 +5,8 @@ from typing import Annotated
 import keras
 from pydantic import Field
 
+from stages.shared.command import UserError
 from stages.shared.conv_base import ARCHITECTURES
-from stages.shared.errors import UserError
 from stages.shared.parameters import PartOfSection
 
 LayerName = Annotated[str, Field(min_length=1, description="default or the name of a layer of the conv base")]

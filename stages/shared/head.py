@@ -11,7 +11,7 @@ from stages.shared.parameters import Section
 
 class Head(Section):
     pooling: Literal["flatten", "average"] = Field(description="flatten or average")
-    units: int = Field(ge=1, description="a whole number, 1 or more")
+    units: int = Field(ge=1, le=65536, description="a whole number from 1 to 65536")
     dropout: float = Field(ge=0, lt=1, description="a fraction, at least 0 and below 1")
 
 

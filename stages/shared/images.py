@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from stages.shared.errors import UserError
+from stages.shared.command import UserError
 
 Interpolation = Literal["bilinear", "nearest"]
 BLOCK = 32  # images decoded, and run through the base, together
@@ -58,8 +58,9 @@ def read_unchanged(path: Path, digest: str) -> bytes:
     """Return the bytes in `path`; raises UserError where it is gone or its SHA-256 no longer `digest`."""
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path} is gone since the split was made: run dvc repro to split again.") from None
+    except OSError as error:
+        reason = f"({error.strerror})"
+        raise UserError(f"{path} can no longer be read {reason}: run dvc repro to split again.") from None
     if sha256(data).hexdigest() != digest:
         raise UserError(f"{path} has changed since the split was made: run dvc repro to split again.")
     return data

@@ -1,13 +1,16 @@
 """Which images there are, and what their labels are."""
 
+import csv
+import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from stages.shared.errors import UserError
+from stages.shared.command import UserError
 
 NUMBERED = re.compile(r"(?P<label>.+?)\.\d+\.\w+")  # cat.12.jpg
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def list_images(folder: Path, labels_from: str) -> pd.DataFrame:
@@ -15,13 +18,24 @@ def list_images(folder: Path, labels_from: str) -> pd.DataFrame:
 
     `labels_from` is folder (the first folder of the path), filename (the part before the number,
     as in Kaggle's cat.12.jpg) or the path of a CSV file inside `folder` with the columns file and
-    label. Hidden files are no images. Raises UserError where a file has no label or there is none.
+    label. Hidden files are no images. Raises UserError where a file has no label, or none is there.
     """
     if not folder.is_dir():
         raise UserError(f"data.images is {str(folder)!r}, which is no folder.")
-    if labels_from not in ("folder", "filename"):
-        return _from_csv(folder, Path(labels_from))
-    paths = sorted(_files(folder))
+    if labels_from in ("folder", "filename"):
+        table = _from_paths(folder, labels_from)
+    else:
+        table = _from_csv(folder, Path(labels_from))
+    odd = [path for path, label in zip(table["path"], table["label"]) if CONTROL.search(path + label)]
+    if odd:
+        raise UserError(
+            f"{len(odd)} images in {folder} have control characters in name or label: {_some(odd)}."
+        )
+    return table.sort_values("path", ignore_index=True)
+
+
+def _from_paths(folder: Path, labels_from: str) -> pd.DataFrame:
+    paths = _files(folder)
     if not paths:
         raise UserError(f"{folder} holds no images: put some there, or point data.images elsewhere.")
     label_of = _folder_label if labels_from == "folder" else _filename_label
@@ -31,14 +45,36 @@ def list_images(folder: Path, labels_from: str) -> pd.DataFrame:
         where = "lie in no class folder" if labels_from == "folder" else "are not named like cat.12.jpg"
         raise UserError(
             f"{len(unlabelled)} files in {folder} {where}, so data.labels_from: {labels_from} gives them "
-            f"no label: {_some(unlabelled)}."
+            f"no label: {_some(sorted(unlabelled))}."
         )
+    folders = {file.name for file in folder.iterdir() if file.is_dir() and not file.name.startswith(".")}
+    empty = sorted(folders - set(labels))
+    if labels_from == "folder" and empty:
+        raise UserError(f"class folders of {folder} without an image: {_some(empty)}. Fill or remove them.")
     return pd.DataFrame({"path": paths, "label": labels})
 
 
 def _files(folder: Path) -> list[str]:
-    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    return [path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)]
+    """Return the files below `folder`, hidden ones excepted.
+
+    Raises UserError where one cannot be read or is none, and for links to folders, which DVC does not follow.
+    """
+
+    def cannot_read(error: OSError) -> None:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}.")
+
+    files, others = [], []
+    for place, folders, names in os.walk(folder, onerror=cannot_read):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        others += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+            (files if path.is_file() else others).append(path)
+    if others:
+        raise UserError(
+            f"{len(others)} entries of {folder} are links to folders, broken links or no files: "
+            f"{_some(list(map(str, others)))}. Put the images themselves there."
+        )
+    return [path.relative_to(folder).as_posix() for path in files]
 
 
 def _folder_label(path: str) -> str | None:
@@ -60,30 +96,51 @@ def _from_csv(folder: Path, file: Path) -> pd.DataFrame:
             f"data.labels_from is {str(file)!r}, outside {folder}: move it into that folder, so that DVC "
             "notices when it changes."
         )
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is no readable CSV file: {error}") from None
-    if not {"file", "label"} <= set(table.columns):
-        raise UserError(f"{file} has the columns {', '.join(table.columns)}: it needs file and label.")
-    table = table[["file", "label"]].rename(columns={"file": "path"}).sort_values("path", ignore_index=True)
+    table = _read_csv(file)
+    inside = set(_files(folder))
     problems = {
-        "are listed twice": table["path"][table["path"].duplicated()],
-        "have no label": table["path"][table["label"] == ""],
-        "are not there": table["path"][[not (folder / path).is_file() for path in table["path"]]],
+        "are listed twice": table["path"].duplicated(),
+        "have no label, or one with blanks around it": table["label"].map(
+            lambda text: text.strip() != text or not text
+        ),
+        "are not written like apple/0.png, below the folder": table["path"].map(_is_no_plain_path),
+        "are not there": ~table["path"].isin(inside),
     }
-    for problem, paths in problems.items():
-        if len(paths):
-            raise UserError(f"{len(paths)} files of {file} {problem} (in {folder}): {_some(list(paths))}.")
-    unlisted = (
-        set(_files(folder)) - set(table["path"]) - {file.resolve().relative_to(folder.resolve()).as_posix()}
-    )
+    for problem, rows in problems.items():
+        if rows.any():
+            raise UserError(
+                f"{rows.sum()} files of {file} {problem} (in {folder}): {_some(list(table['path'][rows]))}."
+            )
+    unlisted = inside - set(table["path"]) - {file.resolve().relative_to(folder.resolve()).as_posix()}
     if unlisted:
         raise UserError(
             f"{len(unlisted)} files in {folder} are not listed in {file}: {_some(sorted(unlisted))}. "
             "List them or remove them."
         )
     return table
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    """Return the columns path and label of a CSV file with the columns file and label, others left out."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            header, *rows = [row for row in csv.reader(lines, strict=True) if row] or [[]]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is no readable CSV file in UTF-8: {error}.") from None
+    if header.count("file") != 1 or header.count("label") != 1:
+        raise UserError(f"{file} has the columns {', '.join(header)}: it needs file and label, once each.")
+    uneven = [",".join(row) for row in rows if len(row) != len(header)]
+    if uneven:
+        raise UserError(
+            f"{len(uneven)} rows of {file} do not have its {len(header)} columns: {_some(uneven)}."
+        )
+    table = pd.DataFrame(rows, columns=header, dtype=str)
+    return table[["file", "label"]].rename(columns={"file": "path"})
+
+
+def _is_no_plain_path(path: str) -> bool:
+    plain = PurePosixPath(path)
+    return plain.is_absolute() or ".." in plain.parts or str(plain) != path
 
 
 def _some(paths: list[str]) -> str:

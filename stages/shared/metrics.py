@@ -14,7 +14,7 @@ def per_class(output: np.ndarray) -> np.ndarray:
 def measure(truth: np.ndarray, probabilities: np.ndarray, names: list[str]) -> dict:
     """Return the metrics of `probabilities`, (n, classes), given the class indices `truth`, (n,).
 
-    Loss is the mean cross-entropy in nats. ROC AUC and average precision are means over the
+    Loss is the mean cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7. ROC AUC and average precision are means over the
     classes, each against the rest; for two classes the two ROC AUCs are the same figure. The
     confusion matrix counts images, a row a true class and a column a predicted one.
     """
@@ -41,7 +41,8 @@ def measure(truth: np.ndarray, probabilities: np.ndarray, names: list[str]) -> d
 def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """Return false_positive_rate and true_positive_rate, a row a threshold.
 
-    For two classes of the second one; for more, the mean over classes of each against the rest.
+    For two classes of the second one; for more, the mean over classes of each against the rest, at
+    each false positive rate from below and from above, so that its area is the mean of their areas.
     """
     classes = probabilities.shape[1]
     curves = [
@@ -51,6 +52,9 @@ def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     if classes == 2:
         false_positive, true_positive = curves[0]
     else:
-        false_positive = np.unique(np.concatenate([curve[0] for curve in curves]))
-        true_positive = np.mean([np.interp(false_positive, *curve) for curve in curves], axis=0)
+        rates = np.unique(np.concatenate([curve[0] for curve in curves]))
+        above = np.mean([np.interp(rates, *curve) for curve in curves], axis=0)
+        below = np.mean([np.interp(-rates, -curve[0][::-1], curve[1][::-1]) for curve in curves], axis=0)
+        below[0] = 0
+        false_positive, true_positive = np.repeat(rates, 2), np.column_stack([below, above]).ravel()
     return pd.DataFrame({"false_positive_rate": false_positive, "true_positive_rate": true_positive})

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import keras
 
+from stages.shared.files import whole
+
 
 def save(model: keras.Model, path: Path, class_names: list[str]) -> None:
     """Write `model` to `path`, with `class_names` in the archive's metadata.json.
@@ -16,9 +18,8 @@ def save(model: keras.Model, path: Path, class_names: list[str]) -> None:
     Keras stamps the date into the archive and its entries, and memory addresses into config.json
     as the ids of shared objects: here entries have one date, and ids count from 0.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        dated, undated = Path(folder, "dated.keras"), Path(folder, path.name)
+    with whole(path) as undated, tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        dated = Path(folder, "dated.keras")
         model.save(dated)
         with zipfile.ZipFile(dated) as source, zipfile.ZipFile(undated, "w") as target:
             for name in sorted(source.namelist()):
@@ -32,7 +33,6 @@ def save(model: keras.Model, path: Path, class_names: list[str]) -> None:
                         r'(?<="shared_object_id": )\d+', lambda found: str(ids[found[0]]), content.decode()
                     )
                 target.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
-        undated.replace(path)
 
 
 def load(path: Path) -> tuple[keras.Model, list[str]]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
-from stages.shared.errors import UserError
+from stages.shared.command import UserError
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -38,9 +38,19 @@ def read_parameters(schema: type[Schema], path: Path = Path("params.yaml")) -> S
     """
     try:
         values = YAML(typ="safe").load(path)  # YAML 1.2, as DVC reads it: 2e-5 is a number
+        for section in (values, *(values.values() if isinstance(values, dict) else ())):
+            names = (
+                [name for name in section if not isinstance(name, str)] if isinstance(section, dict) else []
+            )
+            if names:
+                raise UserError(
+                    f"{path}: {names[0]!r} is no parameter: names are words, like those in README.md."
+                )
         parameters = schema.model_validate(values)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this from the project's top folder.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from stages.shared.files import whole
+
 
 def draw_confusion_matrices(measured: dict[str, dict], names: list[str], picture: Path) -> None:
     """Draw each model's confusion matrix, as `metrics.measure` gives it, side by side."""
@@ -25,7 +27,8 @@ def draw_confusion_matrices(measured: dict[str, dict], names: list[str], picture
         )
         axes.set_yticklabels(names)
     all_axes[0].set_ylabel("true class")
-    figure.savefig(picture, dpi=120)
+    with whole(picture) as file:
+        figure.savefig(file, dpi=120)
 
 
 def draw_roc_curves(curves: dict[str, pd.DataFrame], measured: dict[str, dict], picture: Path) -> None:
@@ -39,4 +42,5 @@ def draw_roc_curves(curves: dict[str, pd.DataFrame], measured: dict[str, dict], 
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    figure.savefig(picture, dpi=120)
+    with whole(picture) as file:
+        figure.savefig(file, dpi=120)

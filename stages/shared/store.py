@@ -15,7 +15,7 @@ from zlib import crc32
 import lmdb
 from pydantic import Field
 
-from stages.shared.errors import UserError
+from stages.shared.command import UserError
 from stages.shared.parameters import Section
 
 ADDRESSES = 2**40  # the largest map that LMDB may want; the file is as large as what it holds

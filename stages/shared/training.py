@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from stages.shared.arrays import StoredArray
 from stages.shared.freeze_point import above, freeze
+from stages.shared.optimizer import RMSprop
 from stages.shared.parameters import Section
 
 
@@ -75,7 +76,7 @@ def train_above(
 
     loss = "binary_crossentropy" if model.output.shape[-1] == 1 else "sparse_categorical_crossentropy"
     steps = training.epochs * ceil(len(train[0]) / training.batch_size)
-    optimizer = keras.optimizers.RMSprop(learning_rate(training, steps))
+    optimizer = RMSprop(learning_rate(training, steps))
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
     optimizer.build(model.trainable_variables)
     train_step = tf.function(model.train_step, reduce_retracing=True)

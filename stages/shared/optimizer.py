@@ -1,0 +1,30 @@
+"""RMSprop in one pass over memory."""
+
+import keras
+import tensorflow as tf
+
+
+class RMSprop(keras.optimizers.RMSprop):
+    """keras.optimizers.RMSprop, with TensorFlow's own kernel for the update of a weight.
+
+    Keras composes the update of a dozen operations, each of which reads and writes whole weight
+    tensors: at a batch of 20 that takes longer than the arithmetic of a dense layer on flattened
+    features. The kernel gives the same weights; without momentum its accumulator is not used.
+    """
+
+    def build(self, variables: list) -> None:
+        super().build(variables)
+        self._unused = [tf.Variable(tf.zeros(variable.shape)) for variable in variables]
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        index = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyRMSProp(
+            var=variable.handle,
+            ms=self._velocities[index].value.handle,
+            mom=self._unused[index].handle,
+            lr=learning_rate,
+            rho=self.rho,
+            momentum=0.0,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )

@@ -1,0 +1,68 @@
+"""How a stage ends when what it needs is not there, or the machine refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.shared.arrays import array_file
+from stages.shared.command import UserError
+from tests.conftest import arguments, environment
+
+
+def call(stage: str, *paths: str) -> str:
+    """Run a stage that fails and return its last line of standard error."""
+    command = [sys.executable, "-m", f"stages.{stage}", *paths]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    return ended.stderr.splitlines()[-1]
+
+
+def test_wrong_number_of_paths(workspace):
+    assert call("split_dataset", "splits") == "this takes 2 paths, not 1: splits metrics."
+
+
+def test_inputs_that_are_not_there(workspace):
+    said = call("train_head", *arguments("train_head"))
+    assert said == "data/splits/train.csv is missing: run dvc repro, which makes what a stage needs."
+
+
+def test_outputs_that_cannot_be_written(workspace):
+    Path("metrics").write_text("a file where the folder should be")
+    assert call("split_dataset", *arguments("split_dataset")) == "metrics: File exists."
+
+
+def test_a_stage_that_is_stopped(workspace):
+    fifo = workspace / "images/apple/0.png"
+    fifo.unlink()
+    for number in range(2000):
+        os.link(workspace / "images/apple/1.png", workspace / f"images/apple/more{number}.png")
+    command = [sys.executable, "-m", "stages.split_dataset", *arguments("split_dataset")]
+    stage = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    while "checking" not in stage.stderr.readline(80):
+        time.sleep(0.01)
+    stage.send_signal(signal.SIGINT)
+    said = stage.communicate()[1]
+    assert stage.returncode == 1 and "Traceback" not in said
+    assert said.endswith("stopped before it was done: its outputs are not written.\n")
+    assert not Path("data/splits").exists()
+
+
+def test_no_room_for_an_array(tmp_path):
+    with pytest.raises(UserError, match=r"has no room for 4\d+\.\d GB: "):
+        with array_file(tmp_path / "large.npy", (10**9,), (1000,), "float32"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_array_that_fails_half_way_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError):
+        with array_file(tmp_path / "a.npy", (2,), (3,), "float32") as array:
+            array.write([0], np.ones((1, 3), "float32"))
+            raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
