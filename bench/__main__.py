@@ -1,0 +1,121 @@
+"""Measure the ceiling, the notebook as written and this pipeline, in turn, on this machine.
+
+    python -m bench FOLDER --labels-from filename        a few minutes a round
+    python -m bench FOLDER --labels-from filename --full the notebook's work as a whole: hours
+
+Writes bench/results.json, from which `python -m bench.report` makes README's table and a picture.
+The quick measurement runs the pipeline on n and on 4n images and on two views, and gives the
+notebook's whole work from what an image more, or an epoch more, costs. The store is off.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from bench.pipeline import measure, run_pipeline, run_stage
+
+RESULTS = Path(__file__).with_name("results.json")
+# Images per class, for n, 4n and the notebook itself, and the notebook's epochs.
+SMALL = {"split.train": 50, "split.validation": 25, "split.test": 25}
+LARGE = {key: 4 * images for key, images in SMALL.items()}
+NOTEBOOK = {"split.train": 1000, "split.validation": 500, "split.test": 500}
+EPOCHS = {"head": 30, "augmented": 30, "fine_tune": 100}
+QUICK = {"augmentation.views": 2, "augmented.epochs": 30, "fine_tune.epochs": 2}
+
+
+def main() -> None:
+    options = read_options()
+    settings = {
+        "data.images": str(options.folder.resolve()),
+        "data.labels_from": options.labels_from,
+        "store.gigabytes": 0,
+        "head.pooling": "flatten",
+        "augmented.pooling": "flatten",
+    }
+    rounds = []
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        for number in range(options.rounds):
+            print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+            folder = Path(scratch, str(number))
+            small = run_pipeline(folder / "n", {**settings, **SMALL, **QUICK})
+            large = run_pipeline(folder / "4n", {**settings, **LARGE, **QUICK})
+            notebook = run_notebook(folder / "4n", options.folder)
+            ceiling = run_module(folder, "bench.ceiling")
+            store = run_store(folder / "4n", folder / "store")
+            rounds.append({"n": small, "4n": large, "notebook": notebook, "ceiling": ceiling, "store": store})
+            shutil.rmtree(folder)
+        whole = None
+        if options.full:
+            sizes = {key: getattr(options, key.split(".")[1]) for key in NOTEBOOK}
+            epochs = {f"{section}.epochs": epochs for section, epochs in EPOCHS.items()}
+            changes = {**settings, **sizes, **epochs, "augmentation.views": EPOCHS["augmented"]}
+            whole = {"images_per_class": sizes, "stages": run_pipeline(Path(scratch, "whole"), changes)}
+    results = {"machine": describe_machine(), "rounds": rounds, "whole": whole}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"{RESULTS}: {options.rounds} rounds; python -m bench.report puts them into README.md")
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="images of two classes, 200 or more of each")
+    parser.add_argument("--labels-from", default="folder", help="as data.labels_from in params.yaml")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--full", action="store_true", help="the notebook's work as a whole too")
+    for name in ("train", "validation", "test"):
+        size = NOTEBOOK[f"split.{name}"]
+        parser.add_argument(
+            f"--{name}", type=int, default=size, help=f"with --full: images per class ({size})"
+        )
+    parser.add_argument("--scratch", type=Path, help="a folder for arrays: some 30 GB with --full")
+    return parser.parse_args()
+
+
+def run_module(folder: Path, module: str, *arguments: str) -> dict:
+    """Run a module that prints JSON as its last line, and return that."""
+    log = folder / "log.txt"
+    before = log.stat().st_size if log.exists() else 0
+    measure([sys.executable, "-m", module, *arguments], folder)
+    return json.loads(log.read_text()[before:].splitlines()[-1])
+
+
+def run_notebook(folder: Path, images: Path) -> dict[str, float]:
+    """Lay the pipeline's split out as the notebook wants it, and run the notebook's steps on it."""
+    for split in ("train", "validation"):
+        for row in pd.read_csv(folder / f"data/splits/{split}.csv", dtype=str).itertuples():
+            link = folder / "notebook" / split / row.label / Path(row.path).name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((images / row.path).resolve())
+    weights = "data/weights/conv_base.weights.h5"
+    return run_module(folder, "bench.notebook", "notebook", weights)
+
+
+def run_store(folder: Path, store: Path) -> dict[str, float]:
+    """Return the seconds of extract_views that fills a store, and of one that finds all in it."""
+    parameters = folder / "params.yaml"
+    parameters.write_text(parameters.read_text().replace("gigabytes: 0", "gigabytes: 20"))
+    parameters.write_text(parameters.read_text().replace("~/.cache/freezepoint", str(store)))
+    return {name: run_stage("extract_views", folder)["seconds"] for name in ("filling", "filled")}
+
+
+def describe_machine() -> dict[str, object]:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("tensorflow-cpu", "keras", "numpy")},
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Turn bench/results.json into the tables of README.md and bench/results.png.
+
+What stands between the two bench comments of README.md is replaced.
+"""
+
+import json
+import re
+from pathlib import Path
+from statistics import median
+
+from matplotlib.figure import Figure
+
+RESULTS = Path(__file__).with_name("results.json")
+README = Path(__file__).parents[1] / "README.md"
+SECTION = re.compile(r"(?<=<!-- bench: python -m bench.report -->\n).*?(?=<!-- /bench -->)", re.DOTALL)
+STAGES = {  # how often the notebook's work contains that of the small run (n = 100 + 50 + 50 images, two views)
+    "fetch_weights": 1,
+    "split_dataset": 4000 / 200,
+    "extract_features": 4000 / 200,
+    "extract_views": 30 * 2000 / (2 * 100),
+    "train_head": 2000 / 100,
+    "train_augmented": 2000 / 100,
+    "fine_tune": 100 * 2000 / (2 * 100),
+    "evaluate": 1000 / 50,
+}
+TECHNIQUES = {  # the notebook's, and the stages that do their work
+    "head on stored features": ("fetch_weights", "split_dataset", "extract_features", "train_head"),
+    "frozen base with augmentation": ("extract_views", "train_augmented"),
+    "fine-tuning": ("fine_tune",),
+}
+
+
+def notebook_seconds(steps: dict[str, float]) -> dict[str, float]:
+    """Return the seconds of the notebook's techniques: 4,000 images in batches of 20, 30, 30 and 100 epochs."""
+    epoch = {
+        name: 100 * steps[name] + 50 * steps[f"{name}_validation"] for name in ("augmented", "fine_tuning")
+    }
+    return {
+        "head on stored features": 200 * steps["extraction"] + 30 * 100 * steps["head"],
+        "frozen base with augmentation": 30 * epoch["augmented"],
+        "fine-tuning": 100 * epoch["fine_tuning"],
+    }
+
+
+def more(measured: dict, stage: str) -> float:
+    """Return the seconds that the work of the small run costs a stage, once it has started."""
+    return (measured["4n"][stage]["seconds"] - measured["n"][stage]["seconds"]) / 3
+
+
+def stage_seconds(measured: dict) -> dict[str, float]:
+    """Return the seconds of each stage for the notebook's work, from n and 4n images."""
+    return {
+        stage: measured["n"][stage]["seconds"] + max(0, more(measured, stage)) * (times - 1)
+        for stage, times in STAGES.items()
+    }
+
+
+def figures(rounds: list[dict]) -> dict[str, float | dict]:
+    """Return the medians over rounds of what the tables show; ratios are taken within a round."""
+    each: dict[str, list] = {}
+
+    def add(name: str, value: float) -> None:
+        each.setdefault(name, []).append(value)
+
+    for measured in rounds:
+        ceiling = measured["ceiling"]["milliseconds_per_image"]
+        best = {precision: min(sizes.values()) for precision, sizes in ceiling.items()}
+        notebook, stages = notebook_seconds(measured["notebook"]), stage_seconds(measured)
+        ours = {technique: sum(stages[stage] for stage in names) for technique, names in TECHNIQUES.items()}
+        for precision, milliseconds in best.items():
+            add(f"ceiling {precision}", milliseconds)
+        for stage in ("extract_features", "extract_views"):
+            milliseconds = more(measured, stage) / 200 * 1000
+            add(f"{stage} milliseconds", milliseconds)
+            add(f"{stage} share", min(best.values()) / milliseconds)
+            add(f"{stage} share of bfloat16", best["bfloat16"] / milliseconds)
+        for technique, seconds in notebook.items():
+            add(f"notebook {technique}", seconds)
+            add(f"ours {technique}", ours[technique])
+            add(f"ratio {technique}", seconds / ours[technique])
+        add("notebook", sum(notebook.values()))
+        add("ours", sum(stages.values()))
+        add("ratio", sum(notebook.values()) / sum(stages.values()))
+        add("notebook epoch", notebook["fine-tuning"] / 100)
+        add("epoch", more(measured, "fine_tune") * 10)  # 2 × 100 images to 2000
+        add("epoch ratio", notebook["fine-tuning"] / 100 / (more(measured, "fine_tune") * 10))
+        head = measured["ceiling"]["head_milliseconds_per_step"]
+        add("head step", head["training_step"])
+        add("head bound", head["bound"])
+        add("head share", head["training_step"] / head["bound"])
+        add("store filling", measured["store"]["filling"])
+        add("store filled", measured["store"]["filled"])
+        for stage in STAGES:
+            for size in ("n", "4n"):
+                add(f"megabytes {stage} {size}", measured[size][stage]["megabytes"])
+    return {name: median(values) for name, values in each.items()}
+
+
+def tables(results: dict) -> str:
+    found, machine = figures(results["rounds"]), results["machine"]
+    hours = lambda seconds: f"{seconds / 3600:.2f} h"  # noqa: E731
+    lines = [
+        f"Medians of {len(results['rounds'])} rounds on {machine['cores']} cores of {machine['processor']}, "
+        f"TensorFlow {machine['tensorflow-cpu']}, Keras {machine['keras']}; `conv_base.precision: auto`.",
+        "",
+        "| the notebook's work: 2000 / 1000 / 1000 images | notebook | Freezepoint | ratio |",
+        "| --- | --- | --- | --- |",
+    ]
+    for technique in TECHNIQUES:
+        lines.append(
+            f"| {technique} | {hours(found[f'notebook {technique}'])} | {hours(found[f'ours {technique}'])} | "
+            f"{found[f'ratio {technique}']:.1f} |"
+        )
+    lines += [
+        f"| all, evaluation included | {hours(found['notebook'])} | {hours(found['ours'])} | **{found['ratio']:.1f}** |",
+        f"| an epoch of fine-tuning | {found['notebook epoch']:.0f} s | {found['epoch']:.0f} s | {found['epoch ratio']:.1f} |",
+        "",
+        "| VGG16 at 150 pixels | ms per image | share of the ceiling |",
+        "| --- | --- | --- |",
+        f"| the base alone, float32 | {found['ceiling float32']:.0f} | |",
+        f"| the base alone, bfloat16 | {found['ceiling bfloat16']:.0f} | |",
+    ]
+    for stage in ("extract_features", "extract_views"):
+        lines.append(
+            f"| `{stage}` | {found[f'{stage} milliseconds']:.0f} | {found[f'{stage} share']:.0%}"
+            f" ({found[f'{stage} share of bfloat16']:.0%} of bfloat16's) |"
+        )
+    lines += [
+        "",
+        f"A step of the head on flattened features (batch 20, 2 million weights) takes {found['head step']:.1f} ms, "
+        f"{found['head share']:.2f} times its matrix products and memory traffic ({found['head bound']:.1f} ms). "
+        f"`extract_views` of 800 views took {found['store filling']:.0f} s to fill the store, and "
+        f"{found['store filled']:.0f} s when all was there.",
+        "",
+        "| peak memory in MB | " + " | ".join(STAGES) + " |",
+        "| --- |" + " --- |" * len(STAGES),
+    ]
+    for size, name in (("n", "200 images"), ("4n", "800 images")):
+        cells = [f"{found[f'megabytes {stage} {size}']:.0f}" for stage in STAGES]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", "![The notebook's work](bench/results.png)", ""])
+
+
+def draw(results: dict, picture: Path) -> None:
+    found = figures(results["rounds"])
+    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    axes = figure.subplots()
+    left = {"notebook": 0.0, "ours": 0.0}
+    for technique, color in zip(TECHNIQUES, ("tab:blue", "tab:orange", "tab:green")):
+        for row, who in enumerate(("ours", "notebook")):
+            hours = found[f"{who} {technique}"] / 3600
+            axes.barh(row, hours, left=left[who], color=color, label=technique if row else None)
+            left[who] += hours
+    axes.set_yticks([0, 1], ["Freezepoint", "the notebook\nas written"])
+    axes.set(xlabel="hours", title=f"The notebook's work: {found['ratio']:.1f} times as fast")
+    axes.legend()
+    figure.savefig(picture, dpi=120, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    content = json.loads(RESULTS.read_text())
+    README.write_text(SECTION.sub(lambda _: tables(content), README.read_text()))
+    draw(content, RESULTS.with_suffix(".png"))
+    print(f"{README.name} and bench/{RESULTS.stem}.png: made from {RESULTS.name}")
