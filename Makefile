@@ -1,7 +1,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test lock
+.PHONY: repro test bench bench-full lock
 
 # Run what has changed of the pipeline, then show its results.
 repro: .venv/installed
@@ -10,6 +10,17 @@ repro: .venv/installed
 
 test: .venv/installed
 	python -m pytest -n 2
+
+# Measure speed on images of two classes, and put it into README.md.
+IMAGES ?= data/raw/elpv
+LABELS_FROM ?= folder
+bench: .venv/installed
+	python -m bench $(IMAGES) --labels-from $(LABELS_FROM)
+	python -m bench.report
+
+bench-full: .venv/installed
+	python -m bench $(IMAGES) --labels-from $(LABELS_FROM) --full
+	python -m bench.report
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \

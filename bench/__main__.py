@@ -79,11 +79,10 @@ def read_options() -> argparse.Namespace:
 
 
 def run_module(folder: Path, module: str, *arguments: str) -> dict:
-    """Run a module that prints JSON as its last line, and return that."""
-    log = folder / "log.txt"
-    before = log.stat().st_size if log.exists() else 0
+    """Run a module that prints a line of JSON, and return that."""
     measure([sys.executable, "-m", module, *arguments], folder)
-    return json.loads(log.read_text()[before:].splitlines()[-1])
+    lines = (folder / "log.txt").read_text().splitlines()
+    return json.loads(next(line for line in reversed(lines) if line.startswith("{")))
 
 
 def run_notebook(folder: Path, images: Path) -> dict[str, float]:

@@ -18,7 +18,7 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 import stages  # noqa: F401  (quiet TensorFlow)
 from stages.shared import conv_base
 
-BATCH, WARM_UP, STEPS = 20, 5, 10
+BATCH, WARM_UP, STEPS = 20, 3, 6
 
 
 class Clock(keras.callbacks.Callback):

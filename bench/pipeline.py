@@ -33,7 +33,7 @@ def measure(command: list[str], folder: Path) -> dict[str, float]:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
-        sys.exit(f"{' '.join(command)} failed in {folder}: see {folder / 'log.txt'}")
+        sys.exit(f"{(folder / 'log.txt').read_text()[-2000:]}\n{' '.join(command)} failed in {folder}")
     return {"seconds": time.perf_counter() - started, "megabytes": usage.ru_maxrss / 1024}
 
 

@@ -100,7 +100,7 @@ def tables(results: dict) -> str:
     found, machine = figures(results["rounds"]), results["machine"]
     hours = lambda seconds: f"{seconds / 3600:.2f} h"  # noqa: E731
     lines = [
-        f"Medians of {len(results['rounds'])} rounds on {machine['cores']} cores of {machine['processor']}, "
+        f"Medians over {len(results['rounds'])} round(s) on {machine['cores']} cores of {machine['processor']}, "
         f"TensorFlow {machine['tensorflow-cpu']}, Keras {machine['keras']}; `conv_base.precision: auto`.",
         "",
         "| the notebook's work: 2000 / 1000 / 1000 images | notebook | Freezepoint | ratio |",

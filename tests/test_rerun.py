@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
@@ -52,7 +53,8 @@ def reproduce(folder: Path, *options: str) -> set[str]:
 def repository(tmp_path_factory) -> Path:
     """A git and DVC repository with this pipeline, run once on tiny images added with dvc add."""
     folder = tmp_path_factory.mktemp("repository")
-    shutil.copytree(PROJECT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for code in ("stages", "tools"):
+        shutil.copytree(PROJECT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(PROJECT / file, folder)
     write_parameters(folder, {**TINY, "data.images": "data/raw/mine"})
@@ -208,3 +210,31 @@ def test_plots_and_metrics_can_be_shown_and_compared(reproduced):
     page = (reproduced / "plots/index.html").read_text()
     for title in ("Accuracy of head", "Loss of fine_tuned", "Confusion matrix of augmented", "ROC curves"):
         assert title in page
+
+
+def test_two_revisions_are_compared(reproduced):
+    """By tools.compare, from git's history and DVC's cache; the workspace stays as it is."""
+    write_parameters(reproduced, {"head.units": 5, "head.learning_rate": 0.1}, reproduced / "params.yaml")
+    predictions = reproduced / "data/evaluation/head_predictions.csv"
+    before = pd.read_csv(predictions)
+    assert reproduce(reproduced) == {"train_head", "evaluate"}
+    after = pd.read_csv(predictions)
+    right = [table["label"] == table["predicted"] for table in (before, after)]
+    changed = run_in(reproduced, "git", "status", "--porcelain")
+    said = run_in(reproduced, "python", "-m", "tools.compare", "HEAD")
+    assert f"head:\n  HEAD: {right[0].sum()} of 8 correct, {right[0].mean():.3f} (95 % interval " in said
+    assert f"  workspace: {right[1].sum()} of 8 correct, {right[1].mean():.3f} (95 % interval " in said
+    gained, lost = (~right[0] & right[1]).sum(), (right[0] & ~right[1]).sum()
+    assert gained + lost > 0 and f"(corrected {gained}, spoiled {lost}), p = " in said
+    assert said.count("The same 8 images right and wrong: no difference.") == 2
+    assert run_in(reproduced, "git", "status", "--porcelain") == changed
+    (reproduced / "compare.png").unlink()
+    ended = subprocess.run(
+        ["python", "-m", "tools.compare", "absent"],
+        cwd=reproduced,
+        env=environment(reproduced),
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert "absent" in ended.stderr and "name a git revision or an experiment." in ended.stderr

@@ -1,0 +1,52 @@
+"""What the benchmark says follows from what it measured."""
+
+import json
+import re
+
+import pytest
+
+from bench import report
+from tests.conftest import PROJECT
+
+
+def measured(seconds: float, more: float) -> dict:
+    """One round in which a stage takes `seconds` for n images and `more` for as many again."""
+    stages = {
+        size: {stage: {"seconds": seconds + times * more, "megabytes": 100} for stage in report.STAGES}
+        for size, times in (("n", 0), ("4n", 3))
+    }
+    steps = (
+        "extraction",
+        "head",
+        "augmented",
+        "augmented_validation",
+        "fine_tuning",
+        "fine_tuning_validation",
+    )
+    return {
+        **stages,
+        "notebook": dict.fromkeys(steps, 1.0),
+        "ceiling": {
+            "milliseconds_per_image": {"float32": {"16": 50.0, "32": 40.0}, "bfloat16": {"16": 80.0}},
+            "head_milliseconds_per_step": {"training_step": 4.0, "bound": 3.2},
+        },
+        "store": {"filling": 10.0, "filled": 5.0},
+    }
+
+
+def test_the_whole_work_follows_from_steps_and_from_n_and_4n_images():
+    found = report.figures([measured(10, 2), measured(11, 2), measured(12, 2)])
+    assert found["notebook"] == (200 + 30 * 100) + 30 * 150 + 100 * 150
+    assert found["ours fine-tuning"] == 11 + 999 * 2
+    assert found["ratio fine-tuning"] == pytest.approx(15000 / (11 + 999 * 2))
+    assert found["extract_features milliseconds"] == 10  # 2 s for 200 images
+    assert found["extract_features share"] == 4
+    assert found["epoch"] == 20 and found["epoch ratio"] == 7.5
+    assert found["head share"] == pytest.approx(1.25)
+
+
+def test_the_readme_shows_what_was_measured():
+    results = json.loads(report.RESULTS.read_text())
+    text = (PROJECT / "README.md").read_text()
+    assert report.SECTION.search(text)[0] == report.tables(results)
+    assert re.search(r"\*\*\d+\.\d\*\*", report.tables(results))

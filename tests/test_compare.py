@@ -1,0 +1,39 @@
+"""What tools.compare says of two sets of predictions."""
+
+import pandas as pd
+import pytest
+
+from tools.compare import describe_accuracy, describe_difference
+
+
+def predictions(**images: str) -> pd.DataFrame:
+    """Return both revisions' predictions from the number of images that were right (r) or wrong (w) in each."""
+    rows = [pair for pair, number in images.items() for _ in range(number)]
+    said = {"r": "cat", "w": "dog"}
+    return pd.DataFrame(
+        {
+            "label": "cat",
+            "predicted_before": [said[pair[0]] for pair in rows],
+            "predicted_after": [said[pair[1]] for pair in rows],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "images, sentence",
+    [
+        ({"rr": 640, "wr": 9, "rw": 7}, "2 of 656 more correct (corrected 9, spoiled 7), p = 0.8: no evidence of a difference."),
+        ({"rr": 90, "rw": 10}, "10 of 100 fewer correct (corrected 0, spoiled 10), p = 0.002: more than chance explains."),
+        ({"rr": 4, "wr": 2, "rw": 2}, "as many correct (corrected 2, spoiled 2), p = 1: no evidence of a difference."),
+        ({"rr": 4, "ww": 2}, "The same 6 images right and wrong: no difference."),
+        ({}, "No image is in both test splits: nothing can be compared."),
+    ],
+)  # fmt: skip
+def test_difference(images, sentence):
+    assert describe_difference(predictions(**images)) == sentence
+
+
+def test_wilson_interval():
+    """The interval of 9 of 10, by the formula: 0.5958 to 0.9821."""
+    table = pd.DataFrame({"label": ["cat"] * 10, "predicted": ["cat"] * 9 + ["dog"]})
+    assert describe_accuracy(table) == "9 of 10 correct, 0.900 (95 % interval 0.596 to 0.982)"

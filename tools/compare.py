@@ -1,0 +1,136 @@
+"""Compare the models of two revisions on the test images that both have.
+
+    python -m tools.compare REV [REV2]    REV2 is the workspace where it is left out
+
+Says for each model what `dvc metrics diff` cannot: how sure the accuracies are, and whether their
+difference could be chance. Reads git's history and DVC's cache or remote; the workspace stays as it
+is. Draws the images that flipped, from wrong to right and from right to wrong, in compare.png.
+
+Sources: Wilson, Probable Inference (1927), for the intervals; McNemar (1947), exact, for the test.
+"""
+
+import argparse
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from dvc.api import DVCFileSystem
+from dvc.exceptions import DvcException
+from dvc.scm import RevError
+from matplotlib.figure import Figure
+from ruamel.yaml import YAML
+from scipy.stats import binomtest
+
+from stages.shared.command import UserError
+from stages.shared.images import decode
+
+MODELS = ("head", "augmented", "fine_tuned")
+SHOWN = 6  # flipped images of each kind and model in the picture
+PICTURE = Path("compare.png")
+
+
+def main(before: str, after: str | None) -> None:
+    files = {rev: DVCFileSystem(".", rev=rev) for rev in (before, after)}
+    flipped = {}
+    for model in MODELS:
+        old, new = (read_predictions(files[rev], model, rev) for rev in (before, after))
+        both = old.merge(new, on=["path", "label"], suffixes=("_before", "_after"))
+        print(f"{model}:")
+        for rev, table in ((before, old), (after, new)):
+            print(f"  {rev or 'workspace'}: {describe_accuracy(table)}")
+        if len(both) < max(len(old), len(new)):
+            print(f"  The test splits differ: {len(old)} and {len(new)} images, {len(both)} in both.")
+        print(f"  {describe_difference(both)}")
+        flipped[model] = both[right(both, "_before") != right(both, "_after")]
+    if any(map(len, flipped.values())):
+        draw(flipped, files[after])
+        print(f"{PICTURE}: the images that flipped")
+
+
+def read_predictions(files: DVCFileSystem, model: str, rev: str | None) -> pd.DataFrame:
+    """Return path, label, predicted and probability, the one of the predicted class, of each test image."""
+    path = f"data/evaluation/{model}_predictions.csv"
+    try:
+        table = pd.read_csv(
+            BytesIO(files.read_bytes(path)),
+            keep_default_na=False,
+            dtype={"path": str, "label": str, "predicted": str},
+        )
+    except (OSError, DvcException) as error:
+        raise UserError(
+            f"{rev or 'the workspace'} has no {path} here ({error}): run the pipeline at that revision, "
+            "or dvc pull it where a colleague pushed it."
+        ) from None
+    columns = [f"probability_{label}" for label in table["predicted"]]
+    table["probability"] = [row[column] for (_, row), column in zip(table.iterrows(), columns)]
+    return table[["path", "label", "predicted", "probability"]]
+
+
+def right(table: pd.DataFrame, suffix: str = "") -> pd.Series:
+    return table[f"predicted{suffix}"] == table["label"]
+
+
+def describe_accuracy(table: pd.DataFrame) -> str:
+    correct = int(right(table).sum())
+    interval = binomtest(correct, len(table)).proportion_ci(0.95, method="wilson")
+    return (
+        f"{correct} of {len(table)} correct, {correct / len(table):.3f} "
+        f"(95 % interval {interval.low:.3f} to {interval.high:.3f})"
+    )
+
+
+def describe_difference(both: pd.DataFrame) -> str:
+    """Return a sentence on the images that one of the two got right and the other did not."""
+    if both.empty:
+        return "No image is in both test splits: nothing can be compared."
+    gained = int((~right(both, "_before") & right(both, "_after")).sum())
+    lost = int((right(both, "_before") & ~right(both, "_after")).sum())
+    if gained == lost == 0:
+        return f"The same {len(both)} images right and wrong: no difference."
+    p = binomtest(gained, gained + lost, 0.5).pvalue
+    change = gained - lost
+    amount = (
+        "as many correct"
+        if change == 0
+        else f"{abs(change)} of {len(both)} {'more' if change > 0 else 'fewer'} correct"
+    )
+    verdict = "no evidence of a difference" if p > 0.05 else "more than chance explains"
+    return f"{amount} (corrected {gained}, spoiled {lost}), p = {p:.2g}: {verdict}."
+
+
+def draw(flipped: dict[str, pd.DataFrame], files: DVCFileSystem) -> None:
+    """Draw up to SHOWN images of each model and direction, the most confident first."""
+    matplotlib.rcParams["text.parse_math"] = False  # names may have dollar signs
+    folder = YAML(typ="safe").load(files.read_text("params.yaml"))["data"]["images"]
+    rows = []
+    for model, table in flipped.items():
+        for title, chosen in (("corrected", right(table, "_after")), ("spoiled", ~right(table, "_after"))):
+            if chosen.any():
+                rows.append((model, title, table[chosen].nlargest(SHOWN, "probability_after")))
+    figure = Figure(figsize=(2.2 * SHOWN, 2.9 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), SHOWN, squeeze=False)
+    for line, (model, title, table) in zip(grid, rows):
+        for axes in line:
+            axes.set_axis_off()
+        for axes, image in zip(line, table.itertuples()):
+            axes.imshow(np.asarray(decode(files.read_bytes(f"{folder}/{image.path}"))))
+            axes.set_title(
+                f"{model}, {title}\n{Path(image.path).name}: {image.label}\n"
+                f"{image.predicted_before} {image.probability_before:.2f} → "
+                f"{image.predicted_after} {image.probability_after:.2f}",
+                fontsize=8,
+            )
+    figure.savefig(PICTURE, dpi=100)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tools.compare", description=__doc__.split("\n")[0])
+    parser.add_argument("before", metavar="REV", help="a git revision, or the name of an experiment")
+    parser.add_argument("after", metavar="REV2", nargs="?", help="another one; the workspace if left out")
+    options = parser.parse_args()
+    try:
+        main(options.before, options.after)
+    except RevError as error:
+        raise UserError(f"{error}: name a git revision or an experiment.") from None
