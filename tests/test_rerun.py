@@ -237,4 +237,4 @@ def test_two_revisions_are_compared(reproduced):
         text=True,
     )
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
-    assert "absent" in ended.stderr and "name a git revision or an experiment." in ended.stderr
+    assert "(unknown Git revision 'absent'): run the pipeline at that revision" in ended.stderr

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
-from dvc.scm import RevError
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 from scipy.stats import binomtest
@@ -130,7 +129,4 @@ if __name__ == "__main__":
     parser.add_argument("before", metavar="REV", help="a git revision, or the name of an experiment")
     parser.add_argument("after", metavar="REV2", nargs="?", help="another one; the workspace if left out")
     options = parser.parse_args()
-    try:
-        main(options.before, options.after)
-    except RevError as error:
-        raise UserError(f"{error}: name a git revision or an experiment.") from None
+    main(options.before, options.after)
