@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.pipeline import measure, run_pipeline, run_stage
+from bench.pipeline import measure, run_pipeline, run_stage, write_parameters
 
 RESULTS = Path(__file__).with_name("results.json")
 # Images per class, for n, 4n and the notebook itself, and the notebook's epochs.
@@ -28,7 +28,7 @@ SMALL = {"split.train": 50, "split.validation": 25, "split.test": 25}
 LARGE = {key: 4 * images for key, images in SMALL.items()}
 NOTEBOOK = {"split.train": 1000, "split.validation": 500, "split.test": 500}
 EPOCHS = {"head": 30, "augmented": 30, "fine_tune": 100}
-QUICK = {"augmentation.views": 2, "augmented.epochs": 30, "fine_tune.epochs": 2}
+QUICK = {"augmentation.views": 2, "fine_tune.epochs": 2}
 
 
 def main() -> None:
@@ -41,7 +41,14 @@ def main() -> None:
         "augmented.pooling": "flatten",
     }
     rounds = []
+    whole = None
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        if options.full:
+            sizes = {key: getattr(options, key.split(".")[1]) for key in NOTEBOOK}
+            epochs = {f"{section}.epochs": epochs for section, epochs in EPOCHS.items()}
+            changes = {**settings, **sizes, **epochs, "augmentation.views": EPOCHS["augmented"]}
+            whole = {"images_per_class": sizes, "stages": run_pipeline(Path(scratch, "whole"), changes)}
+            shutil.rmtree(Path(scratch, "whole"))
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
             folder = Path(scratch, str(number))
@@ -52,12 +59,6 @@ def main() -> None:
             store = run_store(folder / "4n", folder / "store")
             rounds.append({"n": small, "4n": large, "notebook": notebook, "ceiling": ceiling, "store": store})
             shutil.rmtree(folder)
-        whole = None
-        if options.full:
-            sizes = {key: getattr(options, key.split(".")[1]) for key in NOTEBOOK}
-            epochs = {f"{section}.epochs": epochs for section, epochs in EPOCHS.items()}
-            changes = {**settings, **sizes, **epochs, "augmentation.views": EPOCHS["augmented"]}
-            whole = {"images_per_class": sizes, "stages": run_pipeline(Path(scratch, "whole"), changes)}
     results = {"machine": describe_machine(), "rounds": rounds, "whole": whole}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     print(f"{RESULTS}: {options.rounds} rounds; python -m bench.report puts them into README.md")
@@ -98,9 +99,8 @@ def run_notebook(folder: Path, images: Path) -> dict[str, float]:
 
 def run_store(folder: Path, store: Path) -> dict[str, float]:
     """Return the seconds of extract_views that fills a store, and of one that finds all in it."""
-    parameters = folder / "params.yaml"
-    parameters.write_text(parameters.read_text().replace("gigabytes: 0", "gigabytes: 20"))
-    parameters.write_text(parameters.read_text().replace("~/.cache/freezepoint", str(store)))
+    changes = {"store.gigabytes": 20, "store.folder": str(store)}
+    write_parameters(folder, changes, folder / "params.yaml")
     return {name: run_stage("extract_views", folder)["seconds"] for name in ("filling", "filled")}
 
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import stages  # noqa: F401  (quiet TensorFlow)
 from stages.shared import conv_base
+from stages.shared.inference import forward
 from stages.shared.optimizer import RMSprop
 
 IMAGE_SIZE, BATCHES = 150, {"float32": (16, 32, 64), "bfloat16": (16, 32, 64)}
@@ -41,7 +42,7 @@ def base() -> dict[str, dict[int, float]]:
     calls = {}
     for precision, sizes in BATCHES.items():
         model = conv_base.build("vgg16", IMAGE_SIZE, computes_in=precision)
-        run = conv_base.forward(model, [model.layers[-1].name])
+        run = forward(model, [model.layers[-1].name])
         for size in sizes:
             images = (
                 np.random.default_rng(0).uniform(0, 255, (size, IMAGE_SIZE, IMAGE_SIZE, 3)).astype("float32")

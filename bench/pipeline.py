@@ -15,13 +15,16 @@ STAGES = (
 ).split()
 
 
-def write_parameters(folder: Path, changes: dict[str, object]) -> None:
-    """Write the project's params.yaml to `folder` with `changes`, given by dotted keys."""
+def write_parameters(folder: Path, changes: dict, source: Path = PROJECT / "params.yaml") -> None:
+    """Write `source` to `folder`/params.yaml with `changes`, given by dotted keys."""
     yaml = YAML()
-    values = yaml.load(PROJECT / "params.yaml")
+    values = yaml.load(source)
     for key, value in changes.items():
-        section, _, name = key.rpartition(".")
-        (values[section] if section else values)[name] = value
+        *sections, name = key.split(".")
+        section = values
+        for part in sections:
+            section = section[part]
+        section[name] = value
     yaml.dump(values, folder / "params.yaml")
 
 

@@ -114,6 +114,12 @@ def tables(results: dict) -> str:
     lines += [
         f"| all, evaluation included | {hours(found['notebook'])} | {hours(found['ours'])} | **{found['ratio']:.1f}** |",
         f"| an epoch of fine-tuning | {found['notebook epoch']:.0f} s | {found['epoch']:.0f} s | {found['epoch ratio']:.1f} |",
+    ]
+    if results["whole"]:
+        sizes = " / ".join(str(images) for images in results["whole"]["images_per_class"].values())
+        seconds = sum(stage["seconds"] for stage in results["whole"]["stages"].values())
+        lines += ["", f"Run as a whole, with {sizes} images per class: {hours(seconds)}."]
+    lines += [
         "",
         "| VGG16 at 150 pixels | ms per image | share of the ceiling |",
         "| --- | --- | --- |",

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from stages.shared import conv_base, models
+from stages.shared import models
 from stages.shared.arrays import StoredArray
 from stages.shared.command import run
 from stages.shared.conv_base import BaseName
 from stages.shared.files import whole
 from stages.shared.freeze_point import FreezePoint, above
 from stages.shared.head import base_output
+from stages.shared.inference import compiled
 from stages.shared.metrics import measure, per_class, roc_curve
 from stages.shared.parameters import read_parameters
 from stages.shared.pictures import draw_confusion_matrices, draw_roc_curves
@@ -71,8 +72,8 @@ def predict(classifier: keras.Model, through: str, stored: Path, split: pd.DataF
     model = above(classifier, through)
     array = StoredArray(stored, len(split), classifier.get_layer(through).output.shape[1:])
     batches = np.split(np.arange(len(split)), range(BATCH, len(split), BATCH))
-    run = conv_base.compiled(model)
-    outputs = [run(array.read(0, rows).astype("float32"))[0] for rows in batches]
+    infer = compiled(model)
+    outputs = [infer(array.read(0, rows).astype("float32"))[0] for rows in batches]
     return per_class(np.concatenate(outputs))
 
 

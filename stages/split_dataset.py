@@ -80,11 +80,10 @@ def check_images(table: pd.DataFrame, folder: Path, on_bad_image: str) -> tuple[
             f"with data.on_bad_image: exclude.\n{listing}"
         )
     usable = table[~table["path"].isin(bad)].reset_index(drop=True)
-    lost = sorted(set(table["label"]) - set(usable["label"]))
-    if lost:
-        raise UserError(
-            f"no image of class {', '.join(lost)} in {folder} is usable: {next(iter(bad.values()))}."
-        )
+    lost = table[~table["label"].isin(usable["label"])]
+    if len(lost):
+        label, path = lost["label"].iloc[0], lost["path"].iloc[0]
+        raise UserError(f"no image of class {label} is usable: {folder / path}, for one: {bad[path]}.")
     return usable, bad
 
 

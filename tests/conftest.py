@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from bench.pipeline import write_parameters
+
 PROJECT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load(PROJECT / "dvc.yaml")
 TINY = {
@@ -44,19 +46,6 @@ def draw_images(folder: Path, names: list[str], seed: int = 0, size: tuple[int, 
 
 def class_folders(classes: tuple[str, ...] = ("apple", "pear"), each: int = 15) -> list[str]:
     return [f"{label}/{number}.png" for label in classes for number in range(each)]
-
-
-def write_parameters(folder: Path, changes: dict, source: Path = PROJECT / "params.yaml") -> None:
-    """Write `source` to `folder`/params.yaml with `changes`, given by dotted keys."""
-    yaml = YAML()
-    values = yaml.load(source)
-    for key, value in changes.items():
-        *sections, name = key.split(".")
-        section = values
-        for part in sections:
-            section = section[part]
-        section[name] = value
-    yaml.dump(values, folder / "params.yaml")
 
 
 @pytest.fixture

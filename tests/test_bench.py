@@ -45,6 +45,17 @@ def test_the_whole_work_follows_from_steps_and_from_n_and_4n_images():
     assert found["head share"] == pytest.approx(1.25)
 
 
+def test_a_run_of_the_whole_work_is_told():
+    whole = {
+        "images_per_class": {"split.train": 1000, "split.validation": 250, "split.test": 250},
+        "stages": {"extract_views": {"seconds": 3600}, "fine_tune": {"seconds": 1800}},
+    }
+    results = json.loads(report.RESULTS.read_text())
+    assert "Run as a whole" not in report.tables({**results, "whole": None})
+    told = report.tables({**results, "whole": whole})
+    assert "Run as a whole, with 1000 / 250 / 250 images per class: 1.50 h." in told
+
+
 def test_the_readme_shows_what_was_measured():
     results = json.loads(report.RESULTS.read_text())
     text = (PROJECT / "README.md").read_text()

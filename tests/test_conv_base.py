@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stages.shared import conv_base
-from stages.shared.conv_base import multiplies_bfloat16_fast
+from stages.shared.processor import multiplies_bfloat16_fast
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
 

@@ -16,6 +16,7 @@ from stages.shared.augmentation import Augmentation, AugmentedView
 from stages.shared.freeze_point import freeze
 from stages.shared.head import add_head
 from stages.shared.images import read_blocks, read_pixels
+from stages.shared.inference import forward
 from stages.shared.parameters import read_parameters
 from stages.shared.splits import read_split
 from stages.train_head import Parameters as HeadParameters
@@ -130,7 +131,7 @@ def test_saved_models_predict_from_images_what_evaluate_found(workspace, vgg16_w
 
 def test_a_row_depends_on_no_other_image(extracted):
     parameters = read_parameters(HeadParameters)
-    run_base = conv_base.forward(conv_base.load(parameters.conv_base, 64, WEIGHTS), ["block5_pool"])
+    run_base = forward(conv_base.load(parameters.conv_base, 64, WEIGHTS), ["block5_pool"])
     split = read_split(Path("data/splits/test.csv"))
     stored = np.load("data/features/test.npy", allow_pickle=False)
     for row in range(len(split)):

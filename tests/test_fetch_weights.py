@@ -65,6 +65,17 @@ def test_weights_that_do_not_fit(workspace, content, message):
     assert not FILE.exists() and not list(Path("data").glob("**/*.h5"))
 
 
+def test_weights_that_are_no_numbers(workspace, vgg16_weights):
+    """ReLU would turn them into zeros without a word."""
+    base = conv_base.build("vgg16", 64)
+    base.get_layer("block3_conv1").kernel.assign(np.full((3, 3, 128, 256), np.nan))
+    base.save_weights("elsewhere.weights.h5")
+    change(conv_base__weights="elsewhere.weights.h5")
+    with pytest.raises(SystemExit, match="elsewhere.weights.h5 holds weights that are no finite numbers"):
+        run("fetch_weights")
+    assert not FILE.exists()
+
+
 def test_a_foreign_digest_is_refused(workspace, monkeypatch):
     monkeypatch.setattr("stages.fetch_weights.VGG16_DIGEST", "0" * 64)
     with pytest.raises(

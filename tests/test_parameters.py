@@ -80,6 +80,11 @@ from tests.conftest import change, environment, run
             "fine_tune.learning_rate is 0, but it takes a number above 0",
         ),
         (
+            "extract_views",
+            {"augmentation__views": 10**9},
+            "augmentation.views is 1000000000, but it takes a whole number from 1 to 1000.",
+        ),
+        (
             "split_dataset",
             {"data__on_bad_image": "skip"},
             "data.on_bad_image is 'skip', but it takes fail or exclude.",
@@ -121,11 +126,20 @@ def test_a_missing_key_a_missing_section_and_a_section_that_is_none(workspace):
         ),
         ("head: [", "params.yaml is not valid YAML"),
         ("- a", "params.yaml: it takes sections of parameters."),
+        ("3: 3\n" + text, "params.yaml: 3 is no parameter: names are words, like those in README.md."),
+        (text.replace("\nhead:", "\nhead:\n  null: 3"), "params.yaml: None is no parameter: names are"),
     ]:
         Path("params.yaml").write_text(wrong)
         with pytest.raises(SystemExit) as end:
             run("train_head")
         assert message in end.value.code
+
+
+def test_a_file_that_cannot_be_read(workspace):
+    Path("params.yaml").unlink()
+    Path("params.yaml").mkdir()
+    with pytest.raises(SystemExit, match="^params.yaml cannot be read: Is a directory.$"):
+        run("train_head")
 
 
 def test_an_unknown_section_is_named_by_every_stage(workspace):

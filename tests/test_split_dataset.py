@@ -196,9 +196,11 @@ def test_no_class_vanishes(workspace):
     Path("images/fig").mkdir()
     assert fails() == "class folders of images without an image: fig. Fill or remove them."
     Path("images/fig").rmdir()
+    Path("images/apple/0.png").write_bytes(b"")
     for file in Path("images/plum").iterdir():
         file.write_text("no image")
-    assert fails(data__on_bad_image="exclude") == "no image of class plum in images is usable: not an image."
+    message = fails(data__on_bad_image="exclude")
+    assert message == "no image of class plum is usable: images/plum/0.png, for one: not an image."
 
 
 def test_links_that_dvc_does_not_follow_are_errors(workspace):

@@ -145,8 +145,8 @@ def test_only_what_is_new_is_computed(filled, capsys):
     assert (held, total) == (2 * total // 3, total)
 
     lower = extract(capsys, fine_tune__freeze_through="block3_pool")
-    held, total = lower["data/views/features.npy"]
-    assert held == 0 < total
+    assert lower["data/views/features.npy"] == (total, total)
+    assert lower["data/views/activations.npy"] == (0, total)
 
 
 def test_nothing_is_taken_that_was_computed_otherwise(filled, capsys):

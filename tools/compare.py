@@ -62,8 +62,7 @@ def read_predictions(files: DVCFileSystem, model: str, rev: str | None) -> pd.Da
             f"{rev or 'the workspace'} has no {path} here ({error}): run the pipeline at that revision, "
             "or dvc pull it where a colleague pushed it."
         ) from None
-    columns = [f"probability_{label}" for label in table["predicted"]]
-    table["probability"] = [row[column] for (_, row), column in zip(table.iterrows(), columns)]
+    table["probability"] = table.filter(like="probability_").max(axis=1)
     return table[["path", "label", "predicted", "probability"]]
 
 

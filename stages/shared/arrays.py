@@ -23,14 +23,13 @@ class ArrayFile:
     def __init__(self, path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str) -> None:
         self.path, self.rows, self.row_shape, self.dtype = path, prod(leading), row_shape, np.dtype(dtype)
         array = open_memmap(path, mode="w+", dtype=dtype, shape=(*leading, *row_shape))
-        with path.open("r+b") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
-            except OSError as error:
-                gigabytes = array.nbytes / 1e9
-                raise UserError(
-                    f"{path.parent} has no room for {gigabytes:.1f} GB: {error.strerror}."
-                ) from None
+        if hasattr(os, "posix_fallocate"):  # macOS has none; a disk that fills up later is a bus error
+            with path.open("r+b") as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
+                except OSError as error:
+                    room = f"{array.nbytes / 1e9:.1f} GB"
+                    raise UserError(f"{path.parent} has no room for {room}: {error.strerror}.") from None
 
     def write(self, rows: Sequence[int], values: np.ndarray) -> None:
         """Store `values`, (len(rows), *row_shape) in the array's dtype."""

@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import platform
 from functools import cache
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import PIL
 import tensorflow as tf
 
-from stages.shared import arrays, conv_base, images
+from stages.shared import arrays, conv_base, images, inference, processor
 
 
 def describe(base: keras.Model, weights: Path, *parameters: str | int) -> bytes:
@@ -21,12 +20,12 @@ def describe(base: keras.Model, weights: Path, *parameters: str | int) -> bytes:
     with weights.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     versions = [module.__version__ for module in (tf, keras, np, PIL)]
-    settings = {
-        name: value for name, value in os.environ.items() if name.startswith(("ONEDNN", "TF_", "XLA_"))
-    }
+    libraries = ("ONEDNN", "TF_", "XLA_")
+    settings = {name: value for name, value in os.environ.items() if name.startswith(libraries)}
+    settings.pop("TF_CPP_MIN_LOG_LEVEL")  # set in stages/__init__.py; it changes no result
     devices = [device.device_type for device in tf.config.list_physical_devices()]
-    code = [code_digest(module.__file__).hex() for module in (arrays, conv_base, images)]
-    described = [base.name, digest, parameters, code, versions, settings, devices, processor()]
+    code = [code_digest(module.__file__).hex() for module in (arrays, conv_base, images, inference)]
+    described = [base.name, digest, parameters, code, versions, settings, devices, processor.description()]
     return sha256(json.dumps(described, sort_keys=True).encode()).digest()
 
 
@@ -34,12 +33,3 @@ def describe(base: keras.Model, weights: Path, *parameters: str | int) -> bytes:
 def code_digest(module: str) -> bytes:
     """Return the SHA-256 of a module's code, without its comments and line breaks."""
     return sha256(ast.dump(ast.parse(Path(module).read_text())).encode()).digest()
-
-
-def processor() -> list[str]:
-    """Return what tells one kind of processor from another: libraries choose their arithmetic by it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return [platform.processor()]
-    lines = cpuinfo.read_text().splitlines()
-    return sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})

@@ -6,10 +6,10 @@ from typing import Annotated, Literal, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import applications
 from pydantic import Field
 
+from stages.shared import processor
 from stages.shared.command import UserError
 from stages.shared.parameters import PartOfSection, Section
 
@@ -60,25 +60,13 @@ class ConvBase(Section):
         """`precision`, with auto resolved by what this processor is."""
         if self.precision != "auto":
             return self.precision
-        processor = Path("/proc/cpuinfo")
-        fast = processor.exists() and multiplies_bfloat16_fast(processor.read_text())
+        fast = processor.multiplies_bfloat16_fast(processor.description())
         return "bfloat16" if fast else "float32"
 
     @property
     def stores_in(self) -> Literal["float32", "float16"]:
         """The dtype of stored activations; float16 holds every bfloat16 of normal size exactly."""
         return "float16" if self.computes_in == "bfloat16" else "float32"
-
-
-def multiplies_bfloat16_fast(cpuinfo: str) -> bool:
-    """Return whether a processor, as /proc/cpuinfo describes it, multiplies bfloat16 faster than float32.
-
-    Intel processors from Sapphire Rapids on (which have AVX-512 FP16) do so in their AMX unit
-    alone. Where a hypervisor hides it, AVX-512 BF16 takes VGG16 1.85 times as long as float32.
-    """
-    words = set(cpuinfo.split())
-    hidden_amx = {"GenuineIntel", "avx512_fp16"} <= words
-    return "amx_bf16" in words or ("avx512_bf16" in words and not hidden_amx)
 
 
 def build(
@@ -135,21 +123,3 @@ def load_weights(base: keras.Model, weights: Path, name: str) -> None:
         raise UserError(f"{weights} does not hold the weights of {name} without its top: {reason}") from None
     if not all(np.isfinite(array).all() for array in base.get_weights()):
         raise UserError(f"{weights} holds weights that are no finite numbers.")
-
-
-def forward(base: keras.Model, layers: list[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Return the compiled function from a batch of images to what each of `layers` gives for it."""
-    return compiled(keras.Model(base.input, [base.get_layer(layer).output for layer in layers]))
-
-
-def compiled(model: keras.Model) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Return `model` for inference, as a function from a batch to the list of its outputs.
-
-    Compiled to a graph, as in Keras's predict: in bfloat16 an eager call rounds more often.
-    """
-    run = tf.function(
-        lambda batch: keras.tree.flatten(model(batch, training=False)),
-        reduce_retracing=True,
-        jit_compile=False,
-    )
-    return lambda batch: [output.numpy() for output in run(batch)]

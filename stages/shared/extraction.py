@@ -13,10 +13,11 @@ import pandas as pd
 from pydantic import BaseModel, Field
 from tqdm import tqdm
 
-from stages.shared import circumstances, conv_base
+from stages.shared import circumstances
 from stages.shared.arrays import ArrayFile, array_file
 from stages.shared.conv_base import ConvBase, ImageSize
 from stages.shared.images import BLOCK, Interpolation, check_unchanged, read_blocks
+from stages.shared.inference import forward
 from stages.shared.parameters import PartOfSection
 from stages.shared.store import Store
 
@@ -79,7 +80,8 @@ def store_outputs(
     folder, digests = Path(parameters.data.images), split["sha256"].tolist()
     size, interpolation = parameters.image_size, parameters.interpolation
     preprocessing, dtype = parameters.conv_base.preprocessing, parameters.conv_base.stores_in
-    context = circumstances.describe(base, weights, size, interpolation, preprocessing, dtype)
+    code = circumstances.code_digest(__file__).hex()
+    context = circumstances.describe(base, weights, code, size, interpolation, preprocessing, dtype)
 
     def key(layer: str, row: int) -> bytes:
         number, image = divmod(row, n)
@@ -97,10 +99,10 @@ def store_outputs(
         wanted = np.flatnonzero(computed.any(axis=0))
         check_unchanged(split.drop(index=split.index[wanted]), folder)
 
-        run = conv_base.forward(base, layers) if layers else None
-        title, from_store = next(iter(files.values())).with_suffix(""), computed.size - computed.sum()
+        run = forward(base, layers) if layers else None
+        title, done = next(iter(files.values())).with_suffix(""), computed.size - computed.sum()
         progress = stack.enter_context(
-            tqdm(desc=str(title), total=computed.size, initial=from_store, unit="image", mininterval=1)
+            tqdm(desc=str(title), total=computed.size, initial=done, unit="image", mininterval=1)
         )
         for block, pixels in read_blocks(split.iloc[wanted], folder, size, interpolation):
             images = wanted[block]
@@ -117,7 +119,8 @@ def store_outputs(
                 progress.update(int(computed[number, images].sum()))
     for layer, file in files.items():
         shape = (*leading, *arrays[layer].row_shape)
-        print(f"{file}: {shape} {dtype}, {from_store} of {computed.size} images from the store")
+        held = np.count_nonzero(~absent[layer])
+        print(f"{file}: {shape} {dtype}, {held} of {computed.size} images from the store")
 
 
 def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> np.ndarray:

@@ -14,7 +14,8 @@ def per_class(output: np.ndarray) -> np.ndarray:
 def measure(truth: np.ndarray, probabilities: np.ndarray, names: list[str]) -> dict:
     """Return the metrics of `probabilities`, (n, classes), given the class indices `truth`, (n,).
 
-    Loss is the mean cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7. ROC AUC and average precision are means over the
+    Loss is the mean cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7.
+    ROC AUC and average precision are means over the
     classes, each against the rest; for two classes the two ROC AUCs are the same figure. The
     confusion matrix counts images, a row a true class and a column a predicted one.
     """

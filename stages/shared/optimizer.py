@@ -9,19 +9,19 @@ class RMSprop(keras.optimizers.RMSprop):
 
     Keras composes the update of a dozen operations, each of which reads and writes whole weight
     tensors: at a batch of 20 that takes longer than the arithmetic of a dense layer on flattened
-    features. The kernel gives the same weights; without momentum its accumulator is not used.
+    features. The kernel gives the same weights; without momentum its accumulators carry nothing over.
     """
 
     def build(self, variables: list) -> None:
         super().build(variables)
-        self._unused = [tf.Variable(tf.zeros(variable.shape)) for variable in variables]
+        self._accumulators = [tf.Variable(tf.zeros(variable.shape)) for variable in variables]
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyRMSProp(
             var=variable.handle,
             ms=self._velocities[index].value.handle,
-            mom=self._unused[index].handle,
+            mom=self._accumulators[index].handle,
             lr=learning_rate,
             rho=self.rho,
             momentum=0.0,

@@ -38,14 +38,7 @@ def read_parameters(schema: type[Schema], path: Path = Path("params.yaml")) -> S
     """
     try:
         values = YAML(typ="safe").load(path)  # YAML 1.2, as DVC reads it: 2e-5 is a number
-        for section in (values, *(values.values() if isinstance(values, dict) else ())):
-            names = (
-                [name for name in section if not isinstance(name, str)] if isinstance(section, dict) else []
-            )
-            if names:
-                raise UserError(
-                    f"{path}: {names[0]!r} is no parameter: names are words, like those in README.md."
-                )
+        _check_names(values, path)
         parameters = schema.model_validate(values)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this from the project's top folder.") from None
@@ -60,6 +53,15 @@ def read_parameters(schema: type[Schema], path: Path = Path("params.yaml")) -> S
     if unknown:
         raise UserError("\n".join(f"{path}: {_unknown(key, values[key], TOP_LEVEL)}" for key in unknown))
     return parameters
+
+
+def _check_names(values: object, path: Path) -> None:
+    """Raise UserError where a name in `values`, or in a section of it, is no text."""
+    sections = [values, *values.values()] if isinstance(values, dict) else []
+    names = [name for section in sections if isinstance(section, dict) for name in section]
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise UserError(f"{path}: {wrong[0]!r} is no parameter: names are words, like those in README.md.")
 
 
 def _sentence(schema: type[BaseModel], problem: dict) -> str:

@@ -40,7 +40,7 @@ class Store(Section):
         """Return the bytes kept under each of `keys`, None where there are none (or damaged ones)."""
         if self.gigabytes == 0:
             return [None] * len(keys)
-        with self._open() as (transaction, results, _):
+        with self._open(write=False) as (transaction, results, _):
             return [_whole(transaction.get(key, db=results)) for key in keys]
 
     def write(self, values: dict[bytes, bytes]) -> None:
@@ -63,14 +63,14 @@ class Store(Section):
                 _stamp(tables, keys)
 
     @contextmanager
-    def _open(self) -> Iterator[Tables]:
+    def _open(self, write: bool = True) -> Iterator[Tables]:
         """Open the file for one transaction: what stays mapped would count as the process's memory."""
         folder = Path(self.folder).expanduser()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with lmdb.open(str(folder), map_size=ADDRESSES, max_dbs=2, readahead=False) as environment:
                 results, last_used = environment.open_db(b"results"), environment.open_db(b"last_used")
-                with environment.begin(write=True) as transaction:
+                with environment.begin(write=write) as transaction:
                     yield Tables(transaction, results, last_used)
         except (lmdb.Error, OSError) as error:
             raise UserError(
