@@ -1,7 +1,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test bench bench-full lock
+.PHONY: repro test verify bench bench-full lock
 
 # Run what has changed of the pipeline, then show its results.
 repro: .venv/installed
@@ -10,6 +10,10 @@ repro: .venv/installed
 
 test: .venv/installed
 	python -m pytest -n 2
+
+# Run the last commit's pipeline again in a clone without any cache, and compare its outputs with dvc.lock.
+verify: .venv/installed
+	python -m tools.verify
 
 # Measure speed on images of two classes, and put it into README.md. SIZES="--validation 250 --test 250" where
 # there are fewer than the notebook's 1000, 500 and 500 of each.

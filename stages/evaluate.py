@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from stages.shared import models
+from stages.shared import machine, models
 from stages.shared.arrays import StoredArray
 from stages.shared.command import run
 from stages.shared.conv_base import BaseName
-from stages.shared.files import whole
+from stages.shared.files import keep, whole
 from stages.shared.freeze_point import FreezePoint, above
 from stages.shared.head import base_output
 from stages.shared.inference import compiled
@@ -44,6 +44,8 @@ def main(
     tables: Path,
     confusion_picture: Path,
     roc_picture: Path,
+    circumstances: Path,
+    record: Path,
 ) -> None:
     parameters = read_parameters(Parameters)
     test = read_split(test_split)
@@ -64,6 +66,8 @@ def main(
         table.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n")
     draw_confusion_matrices(measured, names, confusion_picture)
     draw_roc_curves(curves, measured, roc_picture)
+    machine.record(model, circumstances)
+    keep(record, metrics, confusion_picture, roc_picture)
     print(f"{metrics}, {tables}, {confusion_picture}, {roc_picture}: {len(test)} test images")
 
 

@@ -10,7 +10,7 @@ point, for extract_views: (n, 9, 9, 512).
 
 from pathlib import Path
 
-from stages.shared import conv_base
+from stages.shared import conv_base, machine
 from stages.shared.command import run
 from stages.shared.conv_base import ARCHITECTURES
 from stages.shared.extraction import Extraction, store_outputs
@@ -18,7 +18,7 @@ from stages.shared.parameters import read_parameters
 from stages.shared.splits import SPLITS, read_split
 
 
-def main(splits: Path, weights: Path, features: Path, activations: Path) -> None:
+def main(splits: Path, weights: Path, features: Path, activations: Path, circumstances: Path) -> None:
     parameters = read_parameters(Extraction)
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
     output, default = base.layers[-1].name, ARCHITECTURES[parameters.conv_base.name].freeze_through
@@ -27,6 +27,7 @@ def main(splits: Path, weights: Path, features: Path, activations: Path) -> None
         if name != "train":
             files[default] = activations / f"{name}.npy"
         store_outputs(base, weights, files, read_split(splits / f"{name}.csv"), parameters)
+    machine.record(base, circumstances)
 
 
 if __name__ == "__main__":

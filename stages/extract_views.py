@@ -14,7 +14,7 @@ extract_features has stored them already. Rows and dtype as there.
 import shutil
 from pathlib import Path
 
-from stages.shared import conv_base
+from stages.shared import conv_base, machine
 from stages.shared.augmentation import Augmentation, AugmentedView
 from stages.shared.command import run
 from stages.shared.conv_base import ARCHITECTURES
@@ -30,7 +30,9 @@ class Parameters(Extraction):
     fine_tune: FreezePoint
 
 
-def main(splits: Path, weights: Path, at_default: Path, views: Path, test_activations: Path) -> None:
+def main(
+    splits: Path, weights: Path, at_default: Path, views: Path, test_activations: Path, circumstances: Path
+) -> None:
     parameters = read_parameters(Parameters)
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
     through = parameters.fine_tune.layer(parameters.conv_base.name)
@@ -47,6 +49,7 @@ def main(splits: Path, weights: Path, at_default: Path, views: Path, test_activa
                 shutil.copyfile(at_default / f"{name}.npy", copy)
         else:
             store_outputs(base, weights, {through: file}, read_split(splits / f"{name}.csv"), parameters)
+    machine.record(base, circumstances)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,16 @@ Starts from the augmented model and trains the layers after fine_tune.freeze_thr
 and updates are float32, their arithmetic is in the precision in which the base ran.
 """
 
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from stages.shared import models
+from stages.shared import machine, models
 from stages.shared.command import run
 from stages.shared.conv_base import BaseName
-from stages.shared.curves import write_curves, write_metrics
+from stages.shared.curves import draw_curves, write_epochs
+from stages.shared.files import keep
 from stages.shared.freeze_point import FreezePoint
 from stages.shared.parameters import read_parameters
 from stages.shared.splits import read_split
@@ -37,6 +39,8 @@ def main(
     metrics: Path,
     curves: Path,
     picture: Path,
+    circumstances: Path,
+    record: Path,
 ) -> None:
     parameters = read_parameters(Parameters)
     train, validation = read_split(train_split), read_split(validation_split)
@@ -48,10 +52,12 @@ def main(
         (train, view_activations),
         (validation, validation_activations),
         parameters.fine_tune,
+        partial(write_epochs, metrics=metrics, table=curves),
     )
     models.save(classifier, model, names)
-    write_metrics(history, kept, metrics)
-    write_curves(history, curves, picture)
+    draw_curves(curves, picture)
+    machine.record(classifier, circumstances)
+    keep(record, metrics, curves, picture)
     print(f"{model}: epoch {kept}, validation accuracy {history['validation_accuracy'][kept - 1]:.3f}")
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from stages.shared.assignment import Split, assign, count
 from stages.shared.command import UserError, run
-from stages.shared.files import whole
+from stages.shared.files import keep, whole
 from stages.shared.images import fault
 from stages.shared.labels import list_images
 from stages.shared.parameters import Section, read_parameters
@@ -30,7 +30,7 @@ class Parameters(BaseModel):
     split: Split
 
 
-def main(splits: Path, metrics: Path) -> None:
+def main(splits: Path, metrics: Path, record: Path) -> None:
     parameters = read_parameters(Parameters)
     images = Path(parameters.data.images)
     table = list_images(images, parameters.data.labels_from)
@@ -51,6 +51,7 @@ def main(splits: Path, metrics: Path) -> None:
     }
     with whole(metrics) as file:
         file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    keep(record, metrics)
     if excluded:
         print(f"left out, for the reasons in {metrics}: {len(excluded)} bad files")
     print(pd.DataFrame(counts).T.to_string())

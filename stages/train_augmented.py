@@ -4,14 +4,16 @@ Epoch e trains on view e mod views. With as many views as epochs that is end-to-
 the frozen base inside the model, where every epoch sees fresh augmentation, to the same weights.
 """
 
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from stages.shared import conv_base, models
+from stages.shared import conv_base, machine, models
 from stages.shared.command import run
 from stages.shared.conv_base import ConvBase, ImageSize
-from stages.shared.curves import write_curves, write_metrics
+from stages.shared.curves import draw_curves, write_epochs
+from stages.shared.files import keep
 from stages.shared.head import Head, add_head, base_output
 from stages.shared.parameters import read_parameters
 from stages.shared.splits import class_names, read_split
@@ -38,6 +40,8 @@ def main(
     metrics: Path,
     curves: Path,
     picture: Path,
+    circumstances: Path,
+    record: Path,
 ) -> None:
     parameters = read_parameters(Parameters)
     train, validation = read_split(train_split), read_split(validation_split)
@@ -50,10 +54,12 @@ def main(
         (train, view_features),
         (validation, validation_features),
         parameters.augmented,
+        partial(write_epochs, metrics=metrics, table=curves),
     )
     models.save(classifier, model, names)
-    write_metrics(history, kept, metrics)
-    write_curves(history, curves, picture)
+    draw_curves(curves, picture)
+    machine.record(classifier, circumstances)
+    keep(record, metrics, curves, picture)
     print(f"{model}: epoch {kept}, validation accuracy {history['validation_accuracy'][kept - 1]:.3f}")
 
 

@@ -1,13 +1,15 @@
 """Train a dense head on the stored features of the training images."""
 
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from stages.shared import conv_base, models
+from stages.shared import conv_base, machine, models
 from stages.shared.command import run
 from stages.shared.conv_base import ConvBase, ImageSize
-from stages.shared.curves import write_curves, write_metrics
+from stages.shared.curves import draw_curves, write_epochs
+from stages.shared.files import keep
 from stages.shared.head import Head, add_head, base_output
 from stages.shared.parameters import read_parameters
 from stages.shared.splits import class_names, read_split
@@ -34,6 +36,8 @@ def main(
     metrics: Path,
     curves: Path,
     picture: Path,
+    circumstances: Path,
+    record: Path,
 ) -> None:
     parameters = read_parameters(Parameters)
     train, validation = read_split(train_split), read_split(validation_split)
@@ -46,10 +50,12 @@ def main(
         (train, train_features),
         (validation, validation_features),
         parameters.head,
+        partial(write_epochs, metrics=metrics, table=curves),
     )
     models.save(classifier, model, names)
-    write_metrics(history, kept, metrics)
-    write_curves(history, curves, picture)
+    draw_curves(curves, picture)
+    machine.record(classifier, circumstances)
+    keep(record, metrics, curves, picture)
     print(f"{model}: epoch {kept}, validation accuracy {history['validation_accuracy'][kept - 1]:.3f}")
 
 

@@ -60,6 +60,7 @@ def repository(tmp_path_factory) -> Path:
     write_parameters(folder, {**TINY, "data.images": "data/raw/mine"})
     run_in(folder, "git", "init", "--quiet")
     run_in(folder, "dvc", "init", "--quiet")
+    shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
     for name, seed in (("mine", 0), ("other photos", 1)):
         draw_images(folder / "data/raw" / name, class_folders(), seed)
         run_in(folder, "dvc", "add", "--quiet", f"data/raw/{name}")

@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from stages.shared import models
 from stages.shared.arrays import StoredArray
-from stages.shared.curves import write_curves
+from stages.shared.curves import draw_curves, write_epochs
 from stages.shared.freeze_point import above
 from stages.shared.optimizer import RMSprop
 from stages.shared.splits import read_split
@@ -140,7 +140,9 @@ def test_epoch_e_reads_view_e_mod_views_and_every_row_once(tmp_path):
 def test_curves_are_smoothed_as_in_the_notebook(tmp_path):
     values = np.random.default_rng(0).random((6, 4))
     columns = ["train_accuracy", "validation_accuracy", "train_loss", "validation_loss"]
-    write_curves(pd.DataFrame(values, columns=columns), tmp_path / "c.csv", tmp_path / "c.png")
+    write_epochs(pd.DataFrame(values, columns=columns), 4, tmp_path / "m.json", tmp_path / "c.csv")
+    draw_curves(tmp_path / "c.csv", tmp_path / "c.png")
+    assert json.loads((tmp_path / "m.json").read_text()) == {"epoch": 4, **dict(zip(columns, values[3]))}
     table = pd.read_csv(tmp_path / "c.csv", index_col="epoch")
     for column, points in zip(columns, values.T):
         smoothed = []

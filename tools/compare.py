@@ -34,7 +34,7 @@ def main(before: str, after: str | None) -> None:
     files = {rev: DVCFileSystem(".", rev=rev) for rev in (before, after)}
     flipped = {}
     for model in MODELS:
-        old, new = (read_predictions(files[rev], model, rev) for rev in (before, after))
+        old, new = (with_confidence(read_predictions(files[rev], model, rev)) for rev in (before, after))
         both = old.merge(new, on=["path", "label"], suffixes=("_before", "_after"))
         print(f"{model}:")
         for rev, table in ((before, old), (after, new)):
@@ -49,10 +49,10 @@ def main(before: str, after: str | None) -> None:
 
 
 def read_predictions(files: DVCFileSystem, model: str, rev: str | None) -> pd.DataFrame:
-    """Return path, label, predicted and probability, the one of the predicted class, of each test image."""
+    """Return path, label, predicted and probability_CLASS for each class, a row a test image."""
     path = f"data/evaluation/{model}_predictions.csv"
     try:
-        table = pd.read_csv(
+        return pd.read_csv(
             BytesIO(files.read_bytes(path)),
             keep_default_na=False,
             dtype={"path": str, "label": str, "predicted": str},
@@ -62,8 +62,12 @@ def read_predictions(files: DVCFileSystem, model: str, rev: str | None) -> pd.Da
             f"{rev or 'the workspace'} has no {path} here ({error}): run the pipeline at that revision, "
             "or dvc pull it where a colleague pushed it."
         ) from None
-    table["probability"] = table.filter(like="probability_").max(axis=1)
-    return table[["path", "label", "predicted", "probability"]]
+
+
+def with_confidence(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return path, label, predicted and probability, the one of the predicted class."""
+    probability = predictions.filter(like="probability_").max(axis=1)
+    return predictions[["path", "label", "predicted"]].assign(probability=probability)
 
 
 def right(table: pd.DataFrame, suffix: str = "") -> pd.Series:

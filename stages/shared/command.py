@@ -29,5 +29,5 @@ def run(main: Callable[..., None]) -> None:
     except OSError as error:
         raise UserError(f"{error.filename or 'a file'}: {error.strerror}.") from None
     except KeyboardInterrupt:
-        raise UserError("stopped before it was done: its outputs are not written.") from None
+        raise UserError("stopped before it was done: run dvc repro to start it again.") from None
     print(f"took {time.monotonic() - started:.0f} s")

@@ -12,24 +12,25 @@ from stages.shared.files import whole
 SMOOTHING = 0.8  # the share of the previous value in the exponential moving average
 
 
-def write_metrics(history: pd.DataFrame, kept: int, metrics: Path) -> None:
-    """Write the kept epoch, counted from 1, and its row of `history` as JSON."""
+def write_epochs(history: pd.DataFrame, kept: int, metrics: Path, table: Path) -> None:
+    """Write the kept epoch, counted from 1, and its row of `history` to `metrics`, and all rows to `table`.
+
+    `history` has a row an epoch and the columns {train,validation}_{accuracy,loss}; `table` has
+    them raw and smoothed. The moving average starts at the first epoch's value, as in the
+    notebook's smooth_curve. Called after every epoch, so that DVC shows a training that runs.
+    """
     with whole(metrics) as file:
         file.write_text(json.dumps({"epoch": kept, **history.iloc[kept - 1]}, indent=2) + "\n")
-
-
-def write_curves(history: pd.DataFrame, table: Path, picture: Path) -> None:
-    """Write accuracy and loss per epoch to `table`, raw and smoothed, and draw them in `picture`.
-
-    `history` has a row an epoch and the columns {train,validation}_{accuracy,loss}. The moving
-    average starts at the first epoch's value, as in the notebook's smooth_curve.
-    """
     smoothed = history.ewm(alpha=1 - SMOOTHING, adjust=False).mean()
     curves = history.join(smoothed.add_suffix("_smoothed"))
     curves.index = pd.RangeIndex(1, len(curves) + 1, name="epoch")
     with whole(table) as file:
         curves.to_csv(file)
 
+
+def draw_curves(table: Path, picture: Path) -> None:
+    """Draw the accuracy and loss that `write_epochs` has written to `table`."""
+    curves = pd.read_csv(table, index_col="epoch")
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, quantity in zip(figure.subplots(1, 2), ["accuracy", "loss"]):
         for split, color in [("train", "tab:blue"), ("validation", "tab:orange")]:

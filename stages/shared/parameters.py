@@ -12,7 +12,7 @@ from stages.shared.command import UserError
 Schema = TypeVar("Schema", bound=BaseModel)
 
 TOP_LEVEL = (
-    "data split image_size interpolation conv_base augmentation head augmented fine_tune store".split()
+    "data split image_size interpolation conv_base augmentation head augmented fine_tune store gate".split()
 )
 
 

@@ -1,6 +1,6 @@
 """Train the layers above a freeze point on arrays stored there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -51,11 +51,12 @@ def train_above(
     train: tuple[pd.DataFrame, Path],
     validation: tuple[pd.DataFrame, Path],
     training: Training,
+    report: Callable[[pd.DataFrame, int], None],
 ) -> tuple[pd.DataFrame, int]:
     """Train the layers of `classifier` after `through`, in place, on what is stored for that layer.
 
     `train` and `validation` are each a split and the array of its images' outputs at `through`,
-    (n, …) or (views, n, …).
+    (n, …) or (views, n, …). After each epoch `report` is given the history and the kept epoch so far.
 
     Returns the history and the kept epoch, counted from 1. The history has a row an epoch and the
     columns {train,validation}_{accuracy,loss}, means over all images; train figures come from the
@@ -112,7 +113,8 @@ def train_above(
                 kept = epoch
             elif best is None or history[epoch]["validation_loss"] < history[kept]["validation_loss"]:
                 kept, best = epoch, model.get_weights()
-            elif epoch - kept >= training.patience_epochs:
+            report(pd.DataFrame(history), kept + 1)
+            if training.patience_epochs and epoch - kept >= training.patience_epochs:
                 break
     if best is not None:
         model.set_weights(best)

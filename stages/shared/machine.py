@@ -1,0 +1,36 @@
+"""What kind of machine and which libraries computed a result: its last bits depend on them."""
+
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import PIL
+import tensorflow as tf
+
+from stages.shared import processor
+from stages.shared.files import whole
+
+LIBRARIES = (tf, keras, np, PIL)
+SETTINGS = ("ONEDNN", "TF_", "XLA_")  # environment variables that libraries read
+
+
+def describe() -> dict:
+    """Return processor, cores, devices, libraries with their versions, and their settings."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
+    settings.pop("TF_CPP_MIN_LOG_LEVEL")  # set in stages/__init__.py; it changes no result
+    return {
+        "processor": processor.description().splitlines(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "devices": [device.device_type for device in tf.config.list_physical_devices()],
+        "libraries": {module.__name__: module.__version__ for module in LIBRARIES},
+        "settings": settings,
+    }
+
+
+def record(model: keras.Model, circumstances: Path) -> None:
+    """Write `describe` and the precision of `model`'s arithmetic as JSON, for tools.verify."""
+    precision = sorted({layer.compute_dtype for layer in model.layers if layer.weights})
+    with whole(circumstances) as file:
+        file.write_text(json.dumps({**describe(), "precision": precision}, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,124 @@
+"""Check the test metrics against the rules in params.yaml, for a pull request.
+
+    python -m tools.gate    exits with 0 where every rule holds, with 1 where one does not
+
+A line a rule. How sure a metric is depends on the size of the test split: a rule fails where the
+metric is beyond its limit by more than gate.standard_errors of its standard errors. A fall or rise
+is measured, in pairs, on the images that both revisions have in their test splits.
+
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993); resampled within each class.
+"""
+
+import re
+import sys
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import pandas as pd
+from dvc.api import DVCFileSystem
+from pydantic import BaseModel, Field, StringConstraints
+
+from stages.shared.command import UserError
+from stages.shared.metrics import measure
+from stages.shared.parameters import Section, read_parameters
+from tools.compare import MODELS, read_predictions
+
+RESAMPLES = 200  # the standard error itself is then sure to 5 %
+RULE = r"^(\S+)\.(\S.*) (at least|at most|falls at most|rises at most) (\d+(?:\.\d+)?(?:[eE]-?\d+)?)$"
+
+
+class Gate(Section):
+    against: str = Field(min_length=1, description="a git revision")
+    standard_errors: float = Field(ge=0, description="a number, 0 or more")
+    rules: list[Annotated[str, StringConstraints(pattern=RULE)]] = Field(
+        min_length=1,
+        description="a list of rules like 'fine_tuned.accuracy at least 0.75', with at least, at most, "
+        "falls at most or rises at most",
+    )
+
+
+class Parameters(BaseModel):
+    gate: Gate
+
+
+class Rule(NamedTuple):
+    model: str
+    metric: str
+    kind: str
+    limit: float
+
+
+def main() -> bool:
+    """Print how each rule fares and return whether all hold."""
+    gate = read_parameters(Parameters).gate
+    held = []
+    for text in gate.rules:
+        *words, number = re.match(RULE, text).groups()
+        rule = Rule(*words, float(number))
+        if rule.model not in MODELS:
+            raise UserError(f"params.yaml: gate.rules has {text!r}, but the models are {', '.join(MODELS)}.")
+        beyond, tolerance, said = check(rule, gate)
+        held.append(beyond <= tolerance)
+        print(f"{'holds' if held[-1] else 'FAILS'}  {text}: {said}")
+    return all(held)
+
+
+def check(rule: Rule, gate: Gate) -> tuple[float, float, str]:
+    """Return how far the metric is beyond the rule's limit, the tolerance, and what was measured."""
+    now = read_predictions(DVCFileSystem("."), rule.model, None)
+    if rule.kind in ("at least", "at most"):
+        value, error = estimate(rule.metric, now)
+        beyond = rule.limit - value if rule.kind == "at least" else value - rule.limit
+        said = f"{value:.3f}, standard error {error:.3f} on {len(now)} images"
+    else:
+        before = read_predictions(DVCFileSystem(".", rev=gate.against), rule.model, gate.against)
+        both = before[["path", "label"]].merge(now[["path", "label"]])
+        if both.empty:
+            raise UserError(
+                f"no image is in the test splits of {gate.against} and of the workspace: "
+                f"{rule.metric} cannot be compared."
+            )
+        pair = [both.merge(table) for table in (before, now)]
+        change, error = estimate(rule.metric, pair[1], pair[0])
+        beyond = (-change if rule.kind == "falls at most" else change) - rule.limit
+        direction = "fell" if change < 0 else "rose"
+        said = (
+            f"{direction} by {abs(change):.3f} against {gate.against}, standard error {error:.3f} "
+            f"on {len(both)} images"
+        )
+    return beyond, gate.standard_errors * error, said
+
+
+def estimate(metric: str, table: pd.DataFrame, less: pd.DataFrame | None = None) -> tuple[float, float]:
+    """Return `metric` of the predictions in `table` and its standard error.
+
+    With `less`, predictions of the same images in the same order, of the difference to its metric.
+    """
+    tables = [table] if less is None else [table, less]
+
+    def value(rows: np.ndarray) -> float:
+        values = [look_up(metric, part.iloc[rows]) for part in tables]
+        return values[0] - sum(values[1:])
+
+    drawn = np.random.default_rng(0)
+    classes = [np.flatnonzero(table["label"] == label) for label in table["label"].unique()]
+    resampled = [
+        value(np.concatenate([drawn.choice(rows, len(rows)) for rows in classes])) for _ in range(RESAMPLES)
+    ]
+    return value(np.arange(len(table))), float(np.std(resampled, ddof=1))
+
+
+def look_up(metric: str, predictions: pd.DataFrame) -> float:
+    """Return the metric with that name in metrics/evaluation.json, of `predictions`."""
+    probabilities = predictions.filter(like="probability_")
+    names = [column.removeprefix("probability_") for column in probabilities]
+    truth = predictions["label"].map(names.index).to_numpy()
+    values = pd.json_normalize(measure(truth, probabilities.to_numpy("float32"), names)).iloc[0]
+    known = [name for name in values.index if name != "confusion_matrix"]
+    if metric not in known:
+        raise UserError(f"params.yaml: gate.rules names {metric!r}, but the metrics are {', '.join(known)}.")
+    return float(values[metric])
+
+
+if __name__ == "__main__":
+    sys.exit(not main())

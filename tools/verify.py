@@ -1,0 +1,119 @@
+"""Answer whether the results in dvc.lock are what the code gives.
+
+    python -m tools.verify    exits with 0 where they are, with 1 where they are not
+
+Runs the last commit's pipeline again, in a temporary clone with neither DVC's cache nor the store of
+single results, and compares the hash of every output with dvc.lock. Names the first stage that
+differs, and says whether the machine explains it: data/circumstances has what each stage ran on.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dvc.api import DVCFileSystem
+from dvc.exceptions import DvcException
+from ruamel.yaml import YAML
+
+from stages.shared.command import UserError
+
+CIRCUMSTANCES = "data/circumstances/"
+RAW = "*.dvc"  # files that dvc add made: their images are no result, and have to come from the cache
+
+
+def main() -> bool:
+    """Print what came out, and return whether every output is the same."""
+    if changed := call("git", "status", "--porcelain", "--untracked-files=no"):
+        raise UserError(f"this verifies the last commit: commit your changes first.\n{changed}")
+    with TemporaryDirectory(prefix="verify-", dir=".dvc/tmp") as folder:
+        clone = Path(folder) / "clone"
+        run_again(clone)
+        recorded, found = (
+            YAML(typ="safe").load(project / "dvc.lock")["stages"] for project in (Path("."), clone)
+        )
+        differing = compare(recorded, found)
+        print()
+        for stage, paths in differing.items():
+            print(f"{stage}: {', '.join(paths)} {'differs' if len(paths) == 1 else 'differ'}")
+        if differing:
+            first = next(iter(differing))
+            print(f"{first} is the first stage that differs. {explain(first, recorded, found, clone)}")
+        else:
+            outputs = sum(len(results(stage)) for stage in found.values())
+            print(f"All {outputs} outputs of {len(found)} stages are what dvc.lock says.")
+    return not differing
+
+
+def call(*command: str) -> str:
+    """Return what `command` prints; raises UserError where it fails."""
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode:
+        raise UserError(f"{' '.join(command)} failed: {ended.stderr.strip()}")
+    return ended.stdout
+
+
+def run_again(clone: Path) -> None:
+    """Clone the last commit into `clone` and run its pipeline there from nothing but the images."""
+    call("git", "clone", "--quiet", ".", str(clone))
+    parameters = YAML()
+    values = parameters.load(clone / "params.yaml")
+    values["store"]["gigabytes"] = 0
+    parameters.dump(values, clone / "params.yaml")
+    if added := call("git", "ls-files", RAW).split("\n")[:-1]:
+        cache = Path(call("dvc", "cache", "dir").strip()).resolve()
+        call("dvc", "--cd", str(clone), "remote", "add", "--quiet", "--local", "original", str(cache))
+        call("dvc", "--cd", str(clone), "pull", "--quiet", "--remote", "original", *added)
+    if subprocess.run(["dvc", "repro", "--force", "--no-run-cache"], cwd=clone).returncode:
+        raise UserError("the pipeline does not run in a clone of the last commit: see above.")
+
+
+def results(stage: dict) -> dict[str, str]:
+    """Return path and hash of what `stage`, an entry of dvc.lock, wrote, without its circumstances."""
+    return {out["path"]: out["md5"] for out in stage["outs"] if not out["path"].startswith(CIRCUMSTANCES)}
+
+
+def compare(recorded: dict, found: dict) -> dict[str, list[str]]:
+    """Return the outputs that differ, by stage, in the order in which the stages run."""
+    order = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
+    differing = {}
+    for stage in order:
+        then, now = (results(lock[stage]) if stage in lock else {} for lock in (recorded, found))
+        if paths := [path for path in sorted(then | now) if then.get(path) != now.get(path)]:
+            differing[stage] = paths
+    return differing
+
+
+def explain(stage: str, recorded: dict, found: dict, clone: Path) -> str:
+    """Return a sentence on whether the machine explains that `stage` gave something else."""
+    if stage not in recorded:
+        return "dvc.lock does not have it: run dvc repro and commit dvc.lock."
+    path = f"{CIRCUMSTANCES}{stage}.json"
+    then, now = (
+        next((out["md5"] for out in lock[stage]["outs"] if out["path"] == path), None)
+        for lock in (recorded, found)
+    )
+    if now is None:
+        return "Nothing that it computes depends on the machine: the data or the code do not fit dvc.lock."
+    if then == now:
+        return (
+            "The machine does not explain it: processor, libraries, settings and precision are the "
+            "recorded ones. The data or the code do not fit dvc.lock."
+        )
+    try:
+        before = json.loads(DVCFileSystem(".", rev="HEAD").read_text(path))
+    except (OSError, DvcException):
+        return (
+            "It ran on another machine or with other libraries than here, which explains differences "
+            f"in the last digits (to see what: dvc pull {path})."
+        )
+    here = json.loads((clone / path).read_text())
+    changes = [
+        f"{key}: {before.get(key)} then, {here.get(key)} here" for key in here if before.get(key) != here[key]
+    ]
+    return "What it ran on explains differences in the last digits:\n  " + "\n  ".join(changes)
+
+
+if __name__ == "__main__":
+    sys.exit(not main())
