@@ -82,7 +82,10 @@ def find_sshd(folder: Path) -> tuple[str, str]:
     if installed := shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin"):
         return installed, ""
     packages = ["openssh-server", "libwrap0"]
-    if not shutil.which("apt-get") or subprocess.run(["apt-get", "download", *packages], cwd=folder).returncode:
+    if (
+        not shutil.which("apt-get")
+        or subprocess.run(["apt-get", "download", *packages], cwd=folder).returncode
+    ):
         pytest.skip("there is no OpenSSH server, and no Debian package of it")
     for package in folder.glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", package, folder], check=True)

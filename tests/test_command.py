@@ -24,7 +24,7 @@ def call(stage: str, *paths: str) -> str:
 
 
 def test_wrong_number_of_paths(workspace):
-    assert call("split_dataset", "splits") == "this takes 2 paths, not 1: splits metrics."
+    assert call("split_dataset", "splits") == "this takes 3 paths, not 1: splits metrics record."
 
 
 def test_inputs_that_are_not_there(workspace):

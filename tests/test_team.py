@@ -1,18 +1,20 @@
 """Two clones share results through remote storage: real DVC, stages and servers, tiny images."""
 
+import configparser
 import json
-import re
 import shutil
-import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT, environment, write_parameters
-from tests.remotes import REMOTES, s3
-from tests.test_rerun import commit, reproduce, repository, run_in  # noqa: F401
+from tests.conftest import PIPELINE, PROJECT, write_parameters
+from tests.remotes import REMOTES
+from tests.test_rerun import commit, repository, reproduce, run_in  # noqa: F401
 
+pytestmark = pytest.mark.xdist_group("team")  # they share first_clone
+STAGES = PIPELINE["stages"]
 LOCAL = ("data/views", "data/default_activations")  # push: false
 
 
@@ -38,7 +40,7 @@ def reproduce_pulling(project: Path) -> set[str]:
 
 @pytest.fixture(scope="session")
 def first_clone(repository, tmp_path_factory):  # noqa: F811
-    """Clone A, which has its cache, and of which two commits have head.units 4 and then 8 again."""
+    """Clone A with its cache, in which head.units has been 4 as well as 8."""
     project = tmp_path_factory.mktemp("team") / "A"
     run_in(repository, "git", "clone", "--quiet", str(repository), str(project))
     shutil.copytree(repository / ".dvc/cache", project / ".dvc/cache")
@@ -46,7 +48,6 @@ def first_clone(repository, tmp_path_factory):  # noqa: F811
     for units, ran in ((4, {"train_head", "evaluate"}), (8, set())):
         set_head_units(project, units)
         assert reproduce(project) == ran
-        commit(project)
     return project
 
 
@@ -61,14 +62,13 @@ def test_a_round_trip(kind, first_clone, tmp_path):
         for option, value in own.items():
             run_in(a, "dvc", "remote", "modify", "--quiet", "--local", "team", option, value)
         commit(a)
-        run_in(a, "git", "checkout", "--quiet", "HEAD~2")  # head.units 4
-        run_in(a, "dvc", "checkout", "--quiet", "--allow-missing")
-        run_in(a, "git", "checkout", "--quiet", "master", "--", ".dvc/config")
-        run_in(a, "dvc", "push", "--quiet", "--run-cache")
-        with_4_units = evaluation(a)
-        run_in(a, "git", "checkout", "--quiet", "--force", "master")
-        run_in(a, "dvc", "checkout", "--quiet")
-        run_in(a, "dvc", "push", "--quiet", "--run-cache")
+        results = {}
+        for units in (4, 8):
+            set_head_units(a, units)
+            assert reproduce(a) == set()
+            commit(a)
+            run_in(a, "dvc", "push", "--quiet", "--run-cache")
+            results[units] = evaluation(a)
 
         b = clone(a, tmp_path / "B", own)
         run_in(b, "dvc", "pull", "--quiet", "--run-cache", "--allow-missing")
@@ -83,18 +83,108 @@ def test_a_round_trip(kind, first_clone, tmp_path):
         commit(b)
         run_in(b, "dvc", "push", "--quiet", "--run-cache")
         run_in(a, "git", "pull", "--quiet", str(b), "master")
-        run_in(a, "dvc", "pull", "--quiet")
-        assert evaluation(a) == evaluation(b) != with_4_units
+        run_in(a, "dvc", "pull", "--quiet", "--allow-missing")
+        assert evaluation(a) == evaluation(b) != results[4]
         assert reproduce(a) == set()
 
         set_head_units(b, 4)
         assert reproduce_pulling(b) == set()
-        assert evaluation(b) == with_4_units
+        assert evaluation(b) == results[4]
 
         c = clone(a, tmp_path / "C", own)
         assert reproduce_pulling(c) == set()
-        assert not (c / "data").exists()
+        assert not (c / "data/features").exists()
         set_head_units(c, 4)
         assert reproduce_pulling(c) == set()
-        assert evaluation(c) == with_4_units
+        assert evaluation(c) == results[4]
         assert (c / "data/models/head.keras").exists() and not (c / "data/raw/mine").exists()
+
+        for secret in own.values():
+            assert run_in(a, "git", "log", "--all", "--oneline", f"-S{secret}") == ""
+            assert run_in(b, "git", "log", "--all", "--oneline", f"-S{secret}") == ""
+
+
+def test_no_secret_is_in_the_committed_configuration():
+    """What DVC may be told of a remote here is where it is; who asks is for .dvc/config.local."""
+    config = configparser.ConfigParser()
+    config.read(PROJECT / ".dvc/config")
+    public = {"analytics", "check_update", "autostage", "type", "remote", "url", "endpointurl", "region"}
+    assert {option for section in config.sections() for option in config[section]} <= public
+    assert run_in(PROJECT, "git", "check-ignore", ".dvc/config.local") == ".dvc/config.local\n"
+
+
+def test_large_outputs_are_links_and_protected(first_clone, tmp_path):
+    """A user's edit asks for dvc unprotect first, and then leaves the cache as it is."""
+    project = clone(first_clone, tmp_path / "linked", {})
+    (project / ".dvc/cache").symlink_to(first_clone / ".dvc/cache")
+    run_in(project, "dvc", "checkout", "--quiet", "--allow-missing")
+    array = project / "data/views/activations.npy"
+    run_in(project, "dvc", "config", "--local", "cache.type", "hardlink")  # also where reflinks are possible
+    run_in(project, "dvc", "checkout", "--quiet", "--relink", "--allow-missing")
+    assert array.stat().st_nlink > 1 and not array.stat().st_mode & 0o222
+    photo = project / "data/raw/mine/apple/0.png"
+    original = photo.read_bytes()
+    assert not photo.stat().st_mode & 0o222
+    run_in(project, "dvc", "unprotect", "data/raw/mine")
+    photo.write_bytes(b"edited")
+    assert "modified" in run_in(project, "dvc", "status", "data/raw/mine.dvc")
+    run_in(project, "dvc", "checkout", "--quiet", "--force", "data/raw/mine.dvc")
+    assert photo.read_bytes() == original
+
+
+def test_two_branches_merge(first_clone, tmp_path):
+    """As README says: take either dvc.lock, and dvc repro restores what both branches computed."""
+    project = clone(first_clone, tmp_path / "merged", {})
+    (project / ".dvc/cache").symlink_to(first_clone / ".dvc/cache")
+    run_in(project, "dvc", "checkout", "--quiet", "--allow-missing")
+    for branch, change, ran in (
+        ("narrow", {"head.units": 4}, set()),
+        ("faster", {"fine_tune.learning_rate": 1e-3}, {"fine_tune", "evaluate"}),
+    ):
+        run_in(project, "git", "checkout", "--quiet", "-b", branch, "master")
+        write_parameters(project, change, project / "params.yaml")
+        assert reproduce(project) == ran
+        commit(project)
+    merge = subprocess.run(
+        ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "merge", "narrow"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+    )
+    assert "CONFLICT (content): Merge conflict in dvc.lock" in merge.stdout
+    run_in(project, "git", "checkout", "--ours", "dvc.lock", "metrics")
+    assert reproduce(project) == {"evaluate"}
+    commit(project)
+    models = evaluation(project)
+    run_in(project, "git", "checkout", "--quiet", "narrow")
+    assert evaluation(project)["head"] == models["head"]
+    run_in(project, "git", "checkout", "--quiet", "faster", "--force")
+    assert evaluation(project)["fine_tuned"] == models["fine_tuned"] != evaluation(first_clone)["fine_tuned"]
+
+
+def test_queued_experiments_share_the_features(first_clone, tmp_path):
+    project = clone(first_clone, tmp_path / "queue", {})
+    (project / ".dvc/cache").symlink_to(first_clone / ".dvc/cache")
+    run_in(project, "dvc", "checkout", "--quiet", "--allow-missing")
+    run_in(project, "dvc", "exp", "run", "--queue", "-S", "head.units=4,5", "--name", "grid")
+    run_in(project, "dvc", "queue", "start")
+    try:
+        for _ in range(200):
+            status = run_in(project, "dvc", "queue", "status")
+            if status.count("Success") + status.count("Failed") == 2:
+                break
+            time.sleep(1)
+        assert status.count("Success") == 2, status
+    finally:
+        run_in(project, "dvc", "queue", "stop", "--kill")
+    names = ["grid-1", "grid-2"]  # in this repository nobody has run sample_dataset yet
+    for name, ran in zip(names, (set(), {"train_head", "evaluate"})):
+        logs = run_in(project, "dvc", "queue", "logs", name)
+        assert {stage for stage in STAGES if f"Running stage '{stage}'" in logs} == ran | {"sample_dataset"}
+    shown = run_in(project, "dvc", "exp", "show", "--csv")
+    assert all(name in shown for name in names)
+    run_in(project, "dvc", "exp", "apply", names[1])
+    assert "units: 5" in (project / "params.yaml").read_text() and reproduce(project) == set()
+    run_in(project, "git", "checkout", "--quiet", ".")
+    run_in(project, "dvc", "exp", "branch", names[0], "four-units")
+    assert "units: 4" in run_in(project, "git", "show", "four-units:params.yaml")

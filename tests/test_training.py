@@ -32,11 +32,11 @@ def test_prints_what_it_trains(extracted, capsys):
     run("train_head")
     printed = capsys.readouterr().out
     assert "dense (Dense)" in printed and "block5_conv3" not in printed
-    assert "trainable weight tensors: 30 before freezing, 4 frozen through block5_pool" in printed
+    assert "trainable weight tensors: 30 before freezing, 4 after it (frozen through block5_pool)" in printed
     run("train_augmented", "fine_tune")
     printed = capsys.readouterr().out
     assert "block5_conv1 (Conv2D)" in printed and "block4_conv3" not in printed
-    assert "trainable weight tensors: 30 before freezing, 10 frozen through block4_pool" in printed
+    assert "trainable weight tensors: 30 before freezing, 10 after it (frozen through block4_pool)" in printed
 
 
 def test_metrics_are_those_of_the_last_epoch_and_of_the_saved_model(extracted):
@@ -135,6 +135,18 @@ def test_epoch_e_reads_view_e_mod_views_and_every_row_once(tmp_path):
         assert (rows == (epoch % 3) * 7 + labels).all() and sorted(labels) == list(range(7))
         orders.append(tuple(labels))
     assert len(set(orders)) == 5
+
+
+def test_metrics_and_curves_can_be_read_after_every_epoch(extracted, monkeypatch):
+    seen = []
+
+    def write(history, kept, metrics, table):
+        write_epochs(history, kept, metrics, table)
+        seen.append((json.loads(metrics.read_text())["epoch"], len(pd.read_csv(table))))
+
+    monkeypatch.setattr("stages.train_head.write_epochs", write)
+    run("train_head")
+    assert seen == [(1, 1), (2, 2)]
 
 
 def test_curves_are_smoothed_as_in_the_notebook(tmp_path):

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
+from dvc.scm import RevError
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 from scipy.stats import binomtest
@@ -26,6 +27,7 @@ from stages.shared.command import UserError
 from stages.shared.images import decode
 
 MODELS = ("head", "augmented", "fine_tuned")
+IMAGE = ["sha256", "copy", "label"]  # what an image is, wherever it lies
 SHOWN = 6  # flipped images of each kind and model in the picture
 PICTURE = Path("compare.png")
 
@@ -35,7 +37,7 @@ def main(before: str, after: str | None) -> None:
     flipped = {}
     for model in MODELS:
         old, new = (with_confidence(read_predictions(files[rev], model, rev)) for rev in (before, after))
-        both = old.merge(new, on=["path", "label"], suffixes=("_before", "_after"))
+        both = old.merge(new, on=IMAGE, suffixes=("_before", "_after"))
         print(f"{model}:")
         for rev, table in ((before, old), (after, new)):
             print(f"  {rev or 'workspace'}: {describe_accuracy(table)}")
@@ -44,19 +46,34 @@ def main(before: str, after: str | None) -> None:
         print(f"  {describe_difference(both)}")
         flipped[model] = both[right(both, "_before") != right(both, "_after")]
     if any(map(len, flipped.values())):
-        draw(flipped, files[after])
+        try:
+            draw(flipped, files[after])
+        except (OSError, DvcException) as error:
+            raise UserError(
+                f"{PICTURE} is not drawn, as {after or 'the workspace'} has not all images here ({error}): "
+                "dvc add them before you commit a run, and dvc pull them where a colleague did."
+            ) from None
         print(f"{PICTURE}: the images that flipped")
 
 
 def read_predictions(files: DVCFileSystem, model: str, rev: str | None) -> pd.DataFrame:
-    """Return path, label, predicted and probability_CLASS for each class, a row a test image."""
-    path = f"data/evaluation/{model}_predictions.csv"
+    """Return a row a test image: its path, sha256 and label, predicted and probability_CLASS for each class.
+
+    `copy` numbers byte-identical images from 0.
+    """
+    predictions = read_table(files, f"data/evaluation/{model}_predictions.csv", rev)
+    table = predictions.merge(read_table(files, "data/splits/test.csv", rev)[["path", "sha256"]], on="path")
+    return table.assign(copy=table.groupby("sha256").cumcount())
+
+
+def read_table(files: DVCFileSystem, path: str, rev: str | None) -> pd.DataFrame:
+    text = ("path", "label", "predicted", "sha256")
     try:
         return pd.read_csv(
-            BytesIO(files.read_bytes(path)),
-            keep_default_na=False,
-            dtype={"path": str, "label": str, "predicted": str},
+            BytesIO(files.read_bytes(path)), keep_default_na=False, dtype=dict.fromkeys(text, str)
         )
+    except RevError as error:
+        raise UserError(f"{error}: it takes a git revision or the name of an experiment.") from None
     except (OSError, DvcException) as error:
         raise UserError(
             f"{rev or 'the workspace'} has no {path} here ({error}): run the pipeline at that revision, "
@@ -65,9 +82,9 @@ def read_predictions(files: DVCFileSystem, model: str, rev: str | None) -> pd.Da
 
 
 def with_confidence(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return path, label, predicted and probability, the one of the predicted class."""
+    """Return what an image is, its path, predicted and probability, the one of the predicted class."""
     probability = predictions.filter(like="probability_").max(axis=1)
-    return predictions[["path", "label", "predicted"]].assign(probability=probability)
+    return predictions[[*IMAGE, "path", "predicted"]].assign(probability=probability)
 
 
 def right(table: pd.DataFrame, suffix: str = "") -> pd.Series:
@@ -117,9 +134,9 @@ def draw(flipped: dict[str, pd.DataFrame], files: DVCFileSystem) -> None:
         for axes in line:
             axes.set_axis_off()
         for axes, image in zip(line, table.itertuples()):
-            axes.imshow(np.asarray(decode(files.read_bytes(f"{folder}/{image.path}"))))
+            axes.imshow(np.asarray(decode(files.read_bytes(f"{folder}/{image.path_after}"))))
             axes.set_title(
-                f"{model}, {title}\n{Path(image.path).name}: {image.label}\n"
+                f"{model}, {title}\n{Path(image.path_after).name}: {image.label}\n"
                 f"{image.predicted_before} {image.probability_before:.2f} → "
                 f"{image.predicted_after} {image.probability_after:.2f}",
                 fontsize=8,

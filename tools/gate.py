@@ -21,10 +21,10 @@ from pydantic import BaseModel, Field, StringConstraints
 from stages.shared.command import UserError
 from stages.shared.metrics import measure
 from stages.shared.parameters import Section, read_parameters
-from tools.compare import MODELS, read_predictions
+from tools.compare import IMAGE, MODELS, read_predictions
 
 RESAMPLES = 200  # the standard error itself is then sure to 5 %
-RULE = r"^(\S+)\.(\S.*) (at least|at most|falls at most|rises at most) (\d+(?:\.\d+)?(?:[eE]-?\d+)?)$"
+RULE = r"^([^.\s]+)\.(\S.*?) (at least|at most|falls at most|rises at most) (\d+(?:\.\d+)?(?:[eE]-?\d+)?)$"
 
 
 class Gate(Section):
@@ -72,7 +72,7 @@ def check(rule: Rule, gate: Gate) -> tuple[float, float, str]:
         said = f"{value:.3f}, standard error {error:.3f} on {len(now)} images"
     else:
         before = read_predictions(DVCFileSystem(".", rev=gate.against), rule.model, gate.against)
-        both = before[["path", "label"]].merge(now[["path", "label"]])
+        both = before[IMAGE].merge(now[IMAGE])
         if both.empty:
             raise UserError(
                 f"no image is in the test splits of {gate.against} and of the workspace: "
@@ -81,9 +81,9 @@ def check(rule: Rule, gate: Gate) -> tuple[float, float, str]:
         pair = [both.merge(table) for table in (before, now)]
         change, error = estimate(rule.metric, pair[1], pair[0])
         beyond = (-change if rule.kind == "falls at most" else change) - rule.limit
-        direction = "fell" if change < 0 else "rose"
+        moved = f"fell by {-change:.3f}" if change < 0 else f"rose by {change:.3f}"
         said = (
-            f"{direction} by {abs(change):.3f} against {gate.against}, standard error {error:.3f} "
+            f"{moved if change else 'did not change'} against {gate.against}, standard error {error:.3f} "
             f"on {len(both)} images"
         )
     return beyond, gate.standard_errors * error, said

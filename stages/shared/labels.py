@@ -88,10 +88,13 @@ def _filename_label(path: str) -> str | None:
 
 def _from_csv(folder: Path, file: Path) -> pd.DataFrame:
     if not file.is_file():
+        hint = f" Did you mean {folder / file}?" if (folder / file).is_file() else ""
         raise UserError(
-            f"data.labels_from is {str(file)!r}: it takes folder, filename or the path of a CSV file."
+            f"data.labels_from is {str(file)!r}, where no file is: it takes folder, filename or the path of "
+            f"a CSV file from the project's top folder.{hint}"
         )
-    if folder.resolve() not in file.resolve().parents:
+    itself = file.parent.resolve() / file.name  # DVC may have made it a link to its cache
+    if folder.resolve() not in itself.parents:
         raise UserError(
             f"data.labels_from is {str(file)!r}, outside {folder}: move it into that folder, so that DVC "
             "notices when it changes."
@@ -111,7 +114,7 @@ def _from_csv(folder: Path, file: Path) -> pd.DataFrame:
             raise UserError(
                 f"{rows.sum()} files of {file} {problem} (in {folder}): {_some(list(table['path'][rows]))}."
             )
-    unlisted = inside - set(table["path"]) - {file.resolve().relative_to(folder.resolve()).as_posix()}
+    unlisted = inside - set(table["path"]) - {itself.relative_to(folder.resolve()).as_posix()}
     if unlisted:
         raise UserError(
             f"{len(unlisted)} files in {folder} are not listed in {file}: {_some(sorted(unlisted))}. "

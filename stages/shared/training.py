@@ -73,7 +73,9 @@ def train_above(
     model = above(classifier, through)
     model.summary(line_length=88, show_trainable=True)
     trainable = len(model.trainable_weights)
-    print(f"trainable weight tensors: {unfrozen} before freezing, {trainable} frozen through {through}")
+    print(
+        f"trainable weight tensors: {unfrozen} before freezing, {trainable} after it (frozen through {through})"
+    )
 
     loss = "binary_crossentropy" if model.output.shape[-1] == 1 else "sparse_categorical_crossentropy"
     steps = training.epochs * ceil(len(train[0]) / training.batch_size)

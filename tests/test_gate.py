@@ -1,0 +1,98 @@
+"""tools.gate holds test metrics to the rules in params.yaml, in a real git and DVC repository."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stages.shared.command import UserError
+from tests.test_rerun import commit, run_in
+from tools import gate
+
+N = 100  # test images, half of each class
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A repository whose last commit, on main, has three models that get 80 of 100 images right."""
+    run_in(tmp_path, "git", "init", "--quiet", "--initial-branch", "main")
+    run_in(tmp_path, "dvc", "init", "--quiet")
+    (tmp_path / "data/splits").mkdir(parents=True)
+    (tmp_path / "data/evaluation").mkdir()
+    names = [f"{number}.png" for number in range(N)]
+    split = pd.DataFrame({"path": names, "label": ["cat", "dog"] * (N // 2), "sha256": names})
+    split.to_csv(tmp_path / "data/splits/test.csv", index=False)
+    write_rules(tmp_path, "head.accuracy at least 0.5")
+    predict(tmp_path, wrong=20)
+    commit(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def predict(project: Path, wrong: int) -> None:
+    """Let every model get the first `wrong` images wrong."""
+    split = pd.read_csv(project / "data/splits/test.csv")
+    sure = [0.1 if row < wrong else 0.9 for row in range(N)]
+    cat = [sure[row] if label == "cat" else 1 - sure[row] for row, label in enumerate(split["label"])]
+    table = split[["path", "label"]].assign(
+        predicted=["cat" if p > 0.5 else "dog" for p in cat],
+        probability_cat=cat,
+        probability_dog=[1 - p for p in cat],
+    )
+    for model in ("head", "augmented", "fine_tuned"):
+        table.to_csv(project / f"data/evaluation/{model}_predictions.csv", index=False)
+
+
+def write_rules(project: Path, *rules: str, standard_errors: float = 2, against: str = "main") -> None:
+    lines = [f"gate:\n  against: {against}\n  standard_errors: {standard_errors}\n  rules:\n"]
+    (project / "params.yaml").write_text("".join([*lines, *(f"    - {rule}\n" for rule in rules)]))
+
+
+def test_a_line_a_rule_with_a_tolerance_for_the_size_of_the_test_split(project, capsys):
+    """The standard error of 80 of 100, sqrt(0.8 · 0.2 / 100), is 0.040."""
+    write_rules(
+        project,
+        "head.accuracy at least 0.87",
+        "head.accuracy at least 0.9",
+        "head.per_class.dog.recall at least 0.7",
+        "fine_tuned.loss at most 0.3",
+        "augmented.accuracy falls at most 0.01",
+    )
+    assert not gate.main()
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert len(lines) == 5
+    assert [line.split()[0] for line in lines] == ["holds", "FAILS", "holds", "FAILS", "holds"]
+    words = lines[0].split()
+    assert words[5] == "0.800," and 0.035 < float(words[8]) < 0.045 and said.count("on 100 images") == 5
+    assert lines[4].endswith("did not change against main, standard error 0.000 on 100 images")
+
+
+def test_a_fall_is_measured_on_the_same_images(project, capsys):
+    predict(project, wrong=26)
+    rules = ["head.accuracy falls at most 0.01", "head.loss rises at most 0.5"]
+    write_rules(project, *rules)
+    assert not gate.main()
+    said = capsys.readouterr().out
+    assert said.startswith("FAILS  head.accuracy falls at most 0.01: fell by 0.060 against main")
+    assert "\nholds  head.loss rises at most 0.5: rose by 0.132 against main" in said
+    error = float(said.split("standard error ")[1].split()[0])
+    assert 0.02 < error < 0.028  # of 6 pairs in 100; 0.06 in unpaired images
+    write_rules(project, *rules, standard_errors=3)
+    assert gate.main()
+
+
+@pytest.mark.parametrize(
+    "rule, against, sentence",
+    [
+        ("head.accuracy over 0.5", "main", "gate.rules is 'head.accuracy over 0.5', but it takes a list of rules"),
+        ("tail.accuracy at least 0.5", "main", "'tail.accuracy at least 0.5', but the models are head, augmented"),
+        ("head.speed at least 0.5", "main", "names 'speed', but the metrics are accuracy, loss, balanced_accuracy"),
+        ("head.loss rises at most 0", "absent", "unknown Git revision 'absent': it takes a git revision"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_cannot_be_checked(project, rule, against, sentence):
+    write_rules(project, rule, against=against)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        gate.main()

@@ -1,0 +1,70 @@
+"""What tools.verify makes of two dvc.lock files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tools.verify import compare, explain
+
+HERE = {"processor": ["here"], "cores": 2, "precision": ["float32"]}
+
+
+def lock(**hashes: str) -> dict:
+    """Return the stages of a dvc.lock with data/features and its circumstances, and the split."""
+    return {
+        "split_dataset": {"outs": [{"path": "data/splits", "md5": hashes["splits"]}]},
+        "extract_features": {
+            "outs": [
+                {"path": "data/features", "md5": hashes["features"]},
+                {"path": "data/circumstances/extract_features.json", "md5": hashes["machine"]},
+            ]
+        },
+    }
+
+
+RECORDED = lock(splits="a", features="b", machine="c")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A folder with a dvc.yaml and a clone that has run extract_features."""
+    (tmp_path / "dvc.yaml").write_text("stages:\n  split_dataset:\n  extract_features:\n")
+    circumstances = tmp_path / "clone/data/circumstances/extract_features.json"
+    circumstances.parent.mkdir(parents=True)
+    circumstances.write_text(json.dumps(HERE))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_another_machine_with_the_same_results_is_no_difference(project):
+    assert compare(RECORDED, lock(splits="a", features="b", machine="other")) == {}
+
+
+def test_stages_that_differ_come_in_their_order(project):
+    found = dict(reversed(lock(splits="x", features="y", machine="c").items()))
+    assert list(compare(RECORDED, found).items()) == [
+        ("split_dataset", ["data/splits"]),
+        ("extract_features", ["data/features"]),
+    ]
+
+
+def test_what_the_machine_explains(project, monkeypatch):
+    def said(stage: str, machine: str) -> str:
+        return explain(stage, RECORDED, lock(splits="x", features="y", machine=machine), project / "clone")
+
+    assert said("split_dataset", "c").startswith("Nothing that it computes depends on the machine")
+    assert said("extract_features", "c").startswith("The machine does not explain it")
+    assert "dvc pull data/circumstances/extract_features.json" in said("extract_features", "d")
+
+    class Files:
+        def __init__(self, repo, rev):
+            assert (repo, rev) == (".", "HEAD")
+
+        def read_text(self, path):
+            return json.dumps({**HERE, "cores": 8})
+
+    monkeypatch.setattr("tools.verify.DVCFileSystem", Files)
+    assert said("extract_features", "d").endswith(
+        "explains differences in the last digits:\n  cores: 8 then, 2 here"
+    )
