@@ -9,7 +9,7 @@ repro: .venv/installed
 	python -m tools.show_results
 
 test: .venv/installed
-	python -m pytest -n 2 --dist loadgroup
+	python -m pytest -n 2 --dist worksteal
 
 # Run the last commit's pipeline again in a clone without any cache, and compare its outputs with dvc.lock.
 verify: .venv/installed

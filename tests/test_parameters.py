@@ -149,7 +149,7 @@ def test_an_unknown_section_is_named_by_every_stage(workspace):
     assert end.value.code == (
         "params.yaml: imagesize (value 224) is no parameter: did you mean image_size?\n"
         "params.yaml: foo (value 1) is no parameter: there are data, split, image_size, interpolation, conv_base, "
-        "augmentation, head, augmented, fine_tune, store."
+        "augmentation, head, augmented, fine_tune, store, gate."
     )
 
 
@@ -165,7 +165,14 @@ def test_scientific_notation_is_a_number_as_dvc_reads_it(workspace):
 
 def test_the_user_sees_a_sentence_and_no_traceback(workspace):
     change(split__test=7.5)
-    command = [sys.executable, "-m", "stages.split_dataset", "data/splits", "metrics/split.json"]
+    command = [
+        sys.executable,
+        "-m",
+        "stages.split_dataset",
+        "data/splits",
+        "metrics/split.json",
+        "data/records",
+    ]
     ended = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stdout == ""

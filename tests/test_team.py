@@ -13,7 +13,6 @@ from tests.conftest import PIPELINE, PROJECT, write_parameters
 from tests.remotes import REMOTES
 from tests.test_rerun import commit, repository, reproduce, run_in  # noqa: F401
 
-pytestmark = pytest.mark.xdist_group("team")  # they share first_clone
 STAGES = PIPELINE["stages"]
 LOCAL = ("data/views", "data/default_activations")  # push: false
 
@@ -51,25 +50,30 @@ def first_clone(repository, tmp_path_factory):  # noqa: F811
     return project
 
 
+def share(
+    first_clone: Path, project: Path, url: str, shared: dict[str, str], own: dict[str, str]
+) -> tuple[Path, dict[int, dict]]:
+    """Copy `first_clone`, and commit and push it with head.units 4 and then 8; return it and both evaluations."""
+    shutil.copytree(first_clone, project, symlinks=True)
+    run_in(project, "dvc", "remote", "add", "--quiet", "--default", "team", url)
+    for option, value in shared.items():
+        run_in(project, "dvc", "remote", "modify", "--quiet", "team", option, value)
+    for option, value in own.items():
+        run_in(project, "dvc", "remote", "modify", "--quiet", "--local", "team", option, value)
+    evaluations = {}
+    for units in (4, 8):
+        set_head_units(project, units)
+        assert reproduce(project) == set()
+        commit(project)
+        run_in(project, "dvc", "push", "--quiet", "--run-cache")
+        evaluations[units] = evaluation(project)
+    return project, evaluations
+
+
 @pytest.mark.parametrize("kind", REMOTES)
 def test_a_round_trip(kind, first_clone, tmp_path):
     with REMOTES[kind](tmp_path) as (url, shared, own):
-        a = tmp_path / "A"
-        shutil.copytree(first_clone, a, symlinks=True)
-        run_in(a, "dvc", "remote", "add", "--quiet", "--default", "team", url)
-        for option, value in shared.items():
-            run_in(a, "dvc", "remote", "modify", "--quiet", "team", option, value)
-        for option, value in own.items():
-            run_in(a, "dvc", "remote", "modify", "--quiet", "--local", "team", option, value)
-        commit(a)
-        results = {}
-        for units in (4, 8):
-            set_head_units(a, units)
-            assert reproduce(a) == set()
-            commit(a)
-            run_in(a, "dvc", "push", "--quiet", "--run-cache")
-            results[units] = evaluation(a)
-
+        a, results = share(first_clone, tmp_path / "A", url, shared, own)
         b = clone(a, tmp_path / "B", own)
         run_in(b, "dvc", "pull", "--quiet", "--run-cache", "--allow-missing")
         assert reproduce(b, "--allow-missing") == set()
@@ -91,17 +95,22 @@ def test_a_round_trip(kind, first_clone, tmp_path):
         assert reproduce_pulling(b) == set()
         assert evaluation(b) == results[4]
 
-        c = clone(a, tmp_path / "C", own)
-        assert reproduce_pulling(c) == set()
-        assert not (c / "data/features").exists()
-        set_head_units(c, 4)
-        assert reproduce_pulling(c) == set()
-        assert evaluation(c) == results[4]
-        assert (c / "data/models/head.keras").exists() and not (c / "data/raw/mine").exists()
+        for option, secret in own.items():
+            found = run_in(b, "git", "log", "--all", "--oneline", f"-S{secret}")
+            assert option == "user" or found == ""
 
-        for secret in own.values():
-            assert run_in(a, "git", "log", "--all", "--oneline", f"-S{secret}") == ""
-            assert run_in(b, "git", "log", "--all", "--oneline", f"-S{secret}") == ""
+
+def test_an_empty_clone_takes_only_what_it_needs(first_clone, tmp_path):
+    a, results = share(first_clone, tmp_path / "A", str(tmp_path / "shared"), {}, {})
+    c = clone(a, tmp_path / "C", {})
+    assert reproduce_pulling(c) == set()
+    said = run_in(c, "python", "-m", "tools.compare", "HEAD~1", "HEAD")
+    assert "head:\n  HEAD~1: " in said and said.count(" of 8 correct, ") == 6
+    assert not (c / "data/features").exists() and not (c / "data/evaluation").exists()
+    set_head_units(c, 4)
+    assert reproduce_pulling(c) == set()
+    assert evaluation(c) == results[4]
+    assert (c / "data/models/head.keras").exists() and not (c / "data/raw/mine").exists()
 
 
 def test_no_secret_is_in_the_committed_configuration():
