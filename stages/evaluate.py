@@ -5,6 +5,7 @@ activations at the freeze point for fine_tuned.
 """
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import keras
@@ -20,7 +21,8 @@ from stages.shared.files import keep, whole
 from stages.shared.freeze_point import FreezePoint, above
 from stages.shared.head import base_output
 from stages.shared.inference import compiled
-from stages.shared.metrics import measure, per_class, roc_curve
+from stages.shared.intervals import mcnemar
+from stages.shared.metrics import measure, per_class, roc_curve, with_intervals
 from stages.shared.parameters import read_parameters
 from stages.shared.pictures import draw_confusion_matrices, draw_roc_curves
 from stages.shared.splits import read_split
@@ -50,20 +52,27 @@ def main(
     parameters = read_parameters(Parameters)
     test = read_split(test_split)
     truth = test["class_index"].to_numpy()
-    measured, curves = {}, {}
+    measured, curves, right = {}, {}, {}
     through = parameters.fine_tune.layer(parameters.conv_base.name)
     for file, stored in ((head, features), (augmented, features), (fine_tuned, activations)):
         model, names = models.load(file)
         layer = through if stored == activations else base_output(model)
         probabilities = predict(model, layer, stored, test)
-        measured[file.stem] = measure(truth, probabilities, names)
+        measured[file.stem] = with_intervals(measure(truth, probabilities, names), truth, probabilities)
         curves[file.stem] = roc_curve(truth, probabilities)
+        right[file.stem] = probabilities.argmax(axis=1) == truth
         write_predictions(test, probabilities, names, tables / f"{file.stem}_predictions.csv")
         with whole(tables / f"{file.stem}_roc.csv") as table:
             curves[file.stem].to_csv(table, index=False)
 
+    differences = {
+        f"{after}_against_{before}": mcnemar(right[before], right[after])
+        for before, after in combinations(measured, 2)
+    }
     with whole(metrics) as table:
-        table.write_text(json.dumps(measured, indent=2, ensure_ascii=False) + "\n")
+        table.write_text(
+            json.dumps({**measured, "differences": differences}, indent=2, ensure_ascii=False) + "\n"
+        )
     draw_confusion_matrices(measured, names, confusion_picture)
     draw_roc_curves(curves, measured, roc_picture)
     machine.record(model, circumstances)

@@ -7,8 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.metrics import f1_score, roc_auc_score
 
-from stages.shared.metrics import measure, per_class, roc_curve
+from stages.shared.intervals import area, bootstrap, draw_counts, mcnemar
+from stages.shared.metrics import (
+    calibration_error,
+    measure,
+    per_class,
+    reliability,
+    roc_curve,
+    with_intervals,
+)
 from tests.conftest import run
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -25,7 +34,12 @@ def test_two_classes():
     assert found["roc_auc"] == pytest.approx(14 / 16)  # of the 16 pairs, two are in the wrong order
     cat, dog = (1 + 1 + 1 + 4 / 6) / 4, (1 + 1 + 3 / 4 + 4 / 5) / 4  # precision at each, most probable first
     assert found["average_precision"] == pytest.approx((cat + dog) / 2)
-    assert found["per_class"]["dog"] == {"precision": 0.75, "recall": 0.75, "f1": 0.75}
+    dog = found["per_class"]["dog"]
+    assert dog["precision"] == dog["recall"] == dog["f1"] == 0.75
+    intervals = with_intervals(found, TRUTH, per_class(ONE[:, np.newaxis]))
+    assert intervals["accuracy_interval"] == pytest.approx([0.4093, 0.9285], abs=1e-4)  # Wilson's formula
+    assert intervals["per_class"]["dog"]["f1_interval"][1] == 1
+    assert found["brier_score"] == pytest.approx(((ONE - TRUTH) ** 2).mean())
     assert found["confusion_matrix"] == [[3, 1], [1, 3]]
 
 
@@ -39,10 +53,51 @@ def test_three_classes_and_one_that_is_never_predicted():
     assert found["accuracy"] == 0.5
     assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
     assert found["loss"] == pytest.approx(-np.log([0.8, 0.2, 0.8, 0.7, 0.3, 0.3]).mean())
-    assert found["per_class"]["b"] == pytest.approx({"precision": 2 / 4, "recall": 2 / 3, "f1": 4 / 7})
-    assert found["per_class"]["c"] == {"precision": 0, "recall": 0, "f1": 0}
+    b, c = found["per_class"]["b"], found["per_class"]["c"]
+    assert [b["precision"], b["recall"], b["f1"]] == pytest.approx([2 / 4, 2 / 3, 4 / 7])
+    assert c == {"precision": 0, "recall": 0, "f1": 0}
+    assert found["brier_score"] == pytest.approx(((probabilities - np.eye(3)[truth]) ** 2).sum(axis=1).mean())
     areas = [7 / 8, 6.5 / 9, 1]  # of each class against the rest, counted in pairs, ties as a half
     assert found["roc_auc"] == pytest.approx(np.mean(areas))
+
+
+def test_calibration_error_is_that_of_the_bins():
+    probabilities = per_class(np.array([0.95, 0.93, 0.91, 0.72, 0.25], "float32")[:, np.newaxis])
+    truth = np.array([1, 1, 0, 1, 0])
+    table = reliability(truth, probabilities)
+    assert table["images"].to_dict() == {7: 2, 9: 3}
+    assert table["accuracy"].tolist() == [1, pytest.approx(2 / 3)]
+    expected = (2 * (1 - 0.735) + 3 * (0.93 - 2 / 3)) / 5
+    assert calibration_error(truth, probabilities) == pytest.approx(expected, rel=1e-6)
+
+
+def test_bootstrap_is_that_of_resampled_images():
+    rng = np.random.default_rng(1)
+    truth = np.repeat([0, 1, 2], [30, 20, 10])
+    chances = [0.5 * rng.dirichlet([1, 1, 1]) + 0.5 * np.eye(3)[index] for index in truth]
+    probabilities = np.array([rng.multinomial(10, chance) for chance in chances]) / 10  # with ties
+    counts = next(draw_counts(truth))
+    assert all((counts[:, truth == index].sum(axis=1) == n).all() for index, n in enumerate([30, 20, 10]))
+    rows = np.repeat(np.arange(60), counts[3])
+    for index in range(3):
+        expected = roc_auc_score(truth[rows] == index, probabilities[rows, index])
+        assert area(truth == index, probabilities[:, index], counts)[3] == pytest.approx(expected)
+    found = bootstrap(truth, probabilities)
+    measured = measure(truth, probabilities, ["a", "b", "c"])
+    assert found["roc_auc"][0] < measured["roc_auc"] < found["roc_auc"][1]
+    assert 0.05 < found["roc_auc"][1] - found["roc_auc"][0] < 0.25
+    for index, name in enumerate("abc"):
+        f1 = [
+            f1_score(truth[rows], probabilities[rows].argmax(axis=1), labels=[index], average="macro")
+            for rows in (np.repeat(np.arange(60), one) for part in draw_counts(truth) for one in part)
+        ]
+        assert found["f1"][index] == pytest.approx(np.quantile(f1, [0.025, 0.975]))
+
+
+def test_mcnemar_is_exact():
+    before, after = np.array([1, 1, 1, 0, 0, 0, 1], bool), np.array([1, 1, 0, 1, 1, 1, 1], bool)
+    assert mcnemar(before, after) == {"corrected": 3, "spoiled": 1, "p_value": pytest.approx(2 * 5 / 16)}
+    assert mcnemar(before, before) == {"corrected": 0, "spoiled": 0, "p_value": 1.0}
 
 
 def test_roc_curve_has_the_area_that_is_reported():
@@ -64,6 +119,12 @@ def test_roc_curve_of_many_classes_has_the_area_that_is_reported():
 def test_everything_written_agrees(extracted):
     run("train_head", "train_augmented", "fine_tune", "evaluate")
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
+    differences = evaluation.pop("differences")
+    assert list(differences) == [
+        "augmented_against_head",
+        "fine_tuned_against_head",
+        "fine_tuned_against_augmented",
+    ]
     assert list(evaluation) == ["head", "augmented", "fine_tuned"]
     for model, found in evaluation.items():
         table = pd.read_csv(f"data/evaluation/{model}_predictions.csv")

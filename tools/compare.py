@@ -5,8 +5,6 @@
 Says for each model what `dvc metrics diff` cannot: how sure the accuracies are, and whether their
 difference could be chance. Reads git's history and DVC's cache or remote; the workspace stays as it
 is. Draws the images that flipped, from wrong to right and from right to wrong, in compare.png.
-
-Sources: Wilson, Probable Inference (1927), for the intervals; McNemar (1947), exact, for the test.
 """
 
 import argparse
@@ -21,10 +19,10 @@ from dvc.exceptions import DvcException
 from dvc.scm import RevError
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
-from scipy.stats import binomtest
 
 from stages.shared.command import UserError
 from stages.shared.images import decode
+from stages.shared.intervals import mcnemar, wilson
 
 MODELS = ("head", "augmented", "fine_tuned")
 IMAGE = ["sha256", "copy", "label"]  # what an image is, wherever it lies
@@ -93,10 +91,10 @@ def right(table: pd.DataFrame, suffix: str = "") -> pd.Series:
 
 def describe_accuracy(table: pd.DataFrame) -> str:
     correct = int(right(table).sum())
-    interval = binomtest(correct, len(table)).proportion_ci(0.95, method="wilson")
+    low, high = wilson(correct, len(table))
     return (
         f"{correct} of {len(table)} correct, {correct / len(table):.3f} "
-        f"(95 % interval {interval.low:.3f} to {interval.high:.3f})"
+        f"(95 % interval {low:.3f} to {high:.3f})"
     )
 
 
@@ -104,11 +102,9 @@ def describe_difference(both: pd.DataFrame) -> str:
     """Return a sentence on the images that one of the two got right and the other did not."""
     if both.empty:
         return "No image is in both test splits: nothing can be compared."
-    gained = int((~right(both, "_before") & right(both, "_after")).sum())
-    lost = int((right(both, "_before") & ~right(both, "_after")).sum())
+    gained, lost, p = mcnemar(right(both, "_before"), right(both, "_after")).values()
     if gained == lost == 0:
         return f"The same {len(both)} images right and wrong: no difference."
-    p = binomtest(gained, gained + lost, 0.5).pvalue
     change = gained - lost
     amount = (
         "as many correct"

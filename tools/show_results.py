@@ -9,7 +9,9 @@ METRICS = ["accuracy", "balanced_accuracy", "roc_auc", "average_precision", "los
 
 
 def main(metrics: Path) -> None:
-    evaluation = pd.DataFrame(json.loads((metrics / "evaluation.json").read_text())).T
+    evaluation = (
+        pd.DataFrame(json.loads((metrics / "evaluation.json").read_text())).drop(columns="differences").T
+    )
     print(f"\nOn the test split ({metrics / 'evaluation.json'}):\n")
     print(evaluation[METRICS].astype(float).round(3).to_string())
     print(f"\nPictures: {', '.join(str(picture) for picture in sorted(metrics.glob('*.png')))}")

@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics
 
+from stages.shared.intervals import bootstrap, wilson
+
 
 def per_class(output: np.ndarray) -> np.ndarray:
     """Return (n, classes) float32 probabilities from a model's output, which is (n, 1) for two classes."""
@@ -15,9 +17,10 @@ def measure(truth: np.ndarray, probabilities: np.ndarray, names: list[str]) -> d
     """Return the metrics of `probabilities`, (n, classes), given the class indices `truth`, (n,).
 
     Loss is the mean cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7.
-    ROC AUC and average precision are means over the
-    classes, each against the rest; for two classes the two ROC AUCs are the same figure. The
-    confusion matrix counts images, a row a true class and a column a predicted one.
+    ROC AUC and average precision are means over the classes, each against the rest; for two classes
+    the two ROC AUCs are the same figure. The confusion matrix counts images, a row a true class and
+    a column a predicted one. The Brier score is the mean square error of the probabilities, of one
+    class where there are two, summed over the classes where there are more.
     """
     predicted = probabilities.argmax(axis=1)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
@@ -31,12 +34,56 @@ def measure(truth: np.ndarray, probabilities: np.ndarray, names: list[str]) -> d
         "balanced_accuracy": float(metrics.balanced_accuracy_score(truth, predicted)),
         "roc_auc": float(metrics.roc_auc_score(positive, probabilities, average="macro")),
         "average_precision": float(metrics.average_precision_score(positive, probabilities, average="macro")),
+        "brier_score": float(metrics.brier_score_loss(truth, probabilities, labels=range(len(names)))),
+        "calibration_error": calibration_error(truth, probabilities),
         "per_class": {
             name: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
             for i, name in enumerate(names)
         },
         "confusion_matrix": metrics.confusion_matrix(truth, predicted, labels=range(len(names))).tolist(),
     }
+
+
+def with_intervals(measured: dict, truth: np.ndarray, probabilities: np.ndarray) -> dict:
+    """Return `measured`, what `measure` says of these predictions, with 95 % intervals beside the metrics.
+
+    Of accuracy Wilson's, and of ROC AUC and each class's F1 bootstrapped within each class.
+    """
+    intervals = bootstrap(truth, probabilities)
+    per_class = {
+        name: {**found, "f1_interval": interval.tolist()}
+        for (name, found), interval in zip(measured["per_class"].items(), intervals["f1"])
+    }
+    return {
+        **measured,
+        "accuracy_interval": wilson(int((probabilities.argmax(axis=1) == truth).sum()), len(truth)),
+        "roc_auc_interval": intervals["roc_auc"].tolist(),
+        "per_class": per_class,
+    }
+
+
+def reliability(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Return images, confidence and accuracy, a row for each tenth of confidence that has images.
+
+    Confidence is the mean probability of the predicted class, and accuracy how often it is right.
+    """
+    confidence = probabilities.max(axis=1)
+    table = pd.DataFrame(
+        {"confidence": confidence.astype("float64"), "accuracy": probabilities.argmax(axis=1) == truth}
+    )
+    tenth = np.minimum((confidence * 10).astype(int), 9)
+    return table.groupby(tenth).agg(
+        images=("accuracy", "size"), confidence=("confidence", "mean"), accuracy=("accuracy", "mean")
+    )
+
+
+def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the expected calibration error: how far accuracy is from confidence, over all images.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks (2017), with ten bins.
+    """
+    table = reliability(truth, probabilities)
+    return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["images"]))
 
 
 def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:

@@ -1,0 +1,75 @@
+"""How sure a metric of a test split is, and whether two models differ by more than chance."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.stats import binomtest
+
+RESAMPLES = 1000
+AT_A_TIME = 20  # resamples, so that memory stays small with many images
+SEED = 0
+
+
+def wilson(correct: int, images: int) -> list[float]:
+    """Return the 95 % interval of an accuracy. Source: Wilson, Probable Inference (1927)."""
+    interval = binomtest(correct, images).proportion_ci(0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
+def mcnemar(before: np.ndarray, after: np.ndarray) -> dict:
+    """Compare two models by which of the same images each got right, (n,) bool.
+
+    Returns how many images `after` corrected and spoiled, and the exact two-sided p value.
+    Source: McNemar, Note on the Sampling Error of the Difference Between Correlated Proportions (1947).
+    """
+    corrected, spoiled = int((~before & after).sum()), int((before & ~after).sum())
+    p = binomtest(corrected, corrected + spoiled, 0.5).pvalue if corrected + spoiled else 1.0
+    return {"corrected": corrected, "spoiled": spoiled, "p_value": float(p)}
+
+
+def bootstrap(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    """Return 95 % intervals of roc_auc, (2,), and of each class's f1, (classes, 2).
+
+    Percentiles over resamples of the images within each true class; metrics as `metrics.measure`
+    defines them, of class indices `truth`, (n,), and `probabilities`, (n, classes).
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993).
+    """
+    classes = range(probabilities.shape[1])
+    predicted = probabilities.argmax(axis=1)
+    areas, f1 = [], []
+    for counts in draw_counts(truth):
+        by_class = [area(truth == index, probabilities[:, index], counts) for index in classes]
+        areas.append(np.mean(by_class, axis=0))
+        hits = [counts @ ((truth == index) & (predicted == index)) for index in classes]
+        named = [counts @ ((truth == index).astype(int) + (predicted == index)) for index in classes]
+        f1.append(2 * np.array(hits) / np.array(named))
+    return {
+        "roc_auc": np.quantile(np.concatenate(areas), [0.025, 0.975]),
+        "f1": np.quantile(np.concatenate(f1, axis=1), [0.025, 0.975], axis=1).T,
+    }
+
+
+def draw_counts(truth: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield how often each image is in each of RESAMPLES resamples, (AT_A_TIME, n) int64."""
+    rng = np.random.default_rng(SEED)
+    for _ in range(0, RESAMPLES, AT_A_TIME):
+        counts = np.empty((AT_A_TIME, len(truth)), dtype="int64")
+        for index in np.unique(truth):
+            images = truth == index
+            counts[:, images] = rng.multinomial(images.sum(), [1 / images.sum()] * images.sum(), AT_A_TIME)
+        yield counts
+
+
+def area(positive: np.ndarray, score: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the area under the ROC curve in each resample, (resamples,).
+
+    The share of pairs of a positive and a negative image that `score`, (n,), has in the right
+    order, ties counted half.
+    """
+    order = np.argsort(score, kind="stable")
+    starts = np.unique(score[order], return_index=True)[1]
+    positives, negatives = (
+        np.add.reduceat(counts[:, order] * chosen[order], starts, axis=1) for chosen in (positive, ~positive)
+    )
+    below = negatives.cumsum(axis=1) - negatives / 2
+    return (positives * below).sum(axis=1) / (positives.sum(axis=1) * negatives.sum(axis=1))
