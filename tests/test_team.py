@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PIPELINE, PROJECT, commit, reproduce, run_in, write_parameters
+from tests.conftest import (
+    PIPELINE,
+    PROJECT,
+    class_folders,
+    commit,
+    draw_images,
+    reproduce,
+    run_in,
+    write_parameters,
+)
 from tests.remotes import REMOTES
 
 STAGES = PIPELINE["stages"]
@@ -113,10 +122,10 @@ def test_large_outputs_are_links_and_protected(repository, tmp_path):
     project = clone(repository, tmp_path / "linked", {})
     (project / ".dvc/cache").symlink_to(repository / ".dvc/cache")
     run_in(project, "dvc", "checkout", "--quiet", "--allow-missing")
-    array = project / "data/views/activations.npy"
-    run_in(project, "dvc", "config", "--local", "cache.type", "hardlink")  # also where reflinks are possible
-    run_in(project, "dvc", "checkout", "--quiet", "--relink", "--allow-missing")
-    assert array.stat().st_nlink > 1 and not array.stat().st_mode & 0o222
+    draw_images(project / "data/raw/more", class_folders())
+    run_in(project, "dvc", "add", "--quiet", "data/raw/more")
+    for file in ("data/views/activations.npy", "data/models/head.keras", "data/raw/more/apple/0.png"):
+        assert (project / file).stat().st_nlink > 1 and not (project / file).stat().st_mode & 0o222, file
     photo = project / "data/raw/mine/apple/0.png"
     original = photo.read_bytes()
     assert not photo.stat().st_mode & 0o222
