@@ -12,6 +12,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
@@ -176,3 +177,34 @@ def commit(folder: Path) -> None:
     run_in(folder, "git", "add", "--all")
     author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
     run_in(folder, "git", *author, "commit", "--quiet", "-m", "run")
+
+
+@pytest.fixture
+def judged(tmp_path, monkeypatch) -> Path:
+    """A repository whose last commit, on main, has three models that get 80 of 100 images right."""
+    run_in(tmp_path, "git", "init", "--quiet", "--initial-branch", "main")
+    run_in(tmp_path, "dvc", "init", "--quiet")
+    (tmp_path / "data/splits").mkdir(parents=True)
+    (tmp_path / "data/evaluation").mkdir()
+    names = [f"{number}.png" for number in range(100)]
+    split = pd.DataFrame({"path": names, "label": ["cat", "dog"] * 50, "sha256": range(100)})
+    split.to_csv(tmp_path / "data/splits/test.csv", index=False)
+    write_parameters(tmp_path, {})
+    judge(tmp_path, wrong=20)
+    commit(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def judge(project: Path, wrong: int) -> None:
+    """Let every model get the first `wrong` images wrong."""
+    split = pd.read_csv(project / "data/splits/test.csv")
+    sure = [0.1 if row < wrong else 0.9 for row in range(len(split))]
+    cat = [sure[row] if label == "cat" else 1 - sure[row] for row, label in enumerate(split["label"])]
+    table = split[["path", "label"]].assign(
+        predicted=["cat" if p > 0.5 else "dog" for p in cat],
+        probability_cat=cat,
+        probability_dog=[1 - p for p in cat],
+    )
+    for model in ("head", "augmented", "fine_tuned"):
+        table.to_csv(project / f"data/evaluation/{model}_predictions.csv", index=False)

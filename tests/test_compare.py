@@ -3,6 +3,9 @@
 import pandas as pd
 import pytest
 
+from stages.shared.command import UserError
+from tests.conftest import judge
+from tools import compare
 from tools.compare import describe_accuracy, describe_difference
 
 
@@ -37,3 +40,20 @@ def test_wilson_interval():
     """The interval of 9 of 10, by the formula: 0.5958 to 0.9821."""
     table = pd.DataFrame({"label": ["cat"] * 10, "predicted": ["cat"] * 9 + ["dog"]})
     assert describe_accuracy(table) == "9 of 10 correct, 0.900 (95 % interval 0.596 to 0.982)"
+
+
+def test_images_are_the_same_wherever_they_lie(judged, capsys):
+    for table in judged.glob("data/*/*.csv"):
+        table.write_text(table.read_text().replace(".png", ".moved.png"))
+    compare.main("main", None)
+    assert capsys.readouterr().out.count("The same 100 images right and wrong: no difference.") == 3
+
+
+def test_a_picture_of_images_that_are_not_here(judged, capsys):
+    judge(judged, wrong=26)
+    with pytest.raises(
+        UserError, match="^compare.png is not drawn, as the workspace has not all images here"
+    ):
+        compare.main("main", None)
+    assert "6 of 100 fewer correct (corrected 0, spoiled 6), p = 0.031" in capsys.readouterr().out
+    assert not (judged / "compare.png").exists()

@@ -21,6 +21,7 @@ from stages.shared import models
 from stages.shared.command import UserError
 from tests.conftest import TINY, change, class_folders, draw_images, environment, place_weights, run
 from tools import export, gate
+from tools.runtimes import FILES
 
 SMALL = {"gate.rules": ["fine_tuned.accuracy at least 0.5", "head.accuracy at least 0.2"], "image_size": 32}
 
@@ -107,7 +108,7 @@ def differences(said: str) -> list[tuple[float, float]]:
     ]
 
 
-@pytest.mark.parametrize("form", export.FILES)
+@pytest.mark.parametrize("form", FILES)
 def test_every_format_predicts_the_same(project, capsys, form):
     export.main("fine_tuned", form, Path("export"))
     said = capsys.readouterr().out
@@ -116,7 +117,7 @@ def test_every_format_predicts_the_same(project, capsys, form):
     assert "the predicted class on 0 of 8 images\nholds  fine_tuned.accuracy at least 0.5: " in said
 
     folder = project / f"export/fine_tuned_{form}"
-    assert {file.name for file in folder.iterdir()} == {export.FILES[form], "model.json"}
+    assert {file.name for file in folder.iterdir()} == {FILES[form], "model.json"}
     pixels = some_images()
     expected = models.load(Path("data/models/fine_tuned.keras"))[0].predict(pixels, verbose=0)
     assert np.ptp(expected) > 0.01

@@ -3,56 +3,22 @@
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from stages.shared.command import UserError
-from tests.conftest import commit, run_in
+from tests.conftest import judge
 from tools import gate
 
-N = 100  # test images, half of each class
 
-
-@pytest.fixture
-def project(tmp_path, monkeypatch) -> Path:
-    """A repository whose last commit, on main, has three models that get 80 of 100 images right."""
-    run_in(tmp_path, "git", "init", "--quiet", "--initial-branch", "main")
-    run_in(tmp_path, "dvc", "init", "--quiet")
-    (tmp_path / "data/splits").mkdir(parents=True)
-    (tmp_path / "data/evaluation").mkdir()
-    names = [f"{number}.png" for number in range(N)]
-    split = pd.DataFrame({"path": names, "label": ["cat", "dog"] * (N // 2), "sha256": names})
-    split.to_csv(tmp_path / "data/splits/test.csv", index=False)
-    write_rules(tmp_path, "head.accuracy at least 0.5")
-    predict(tmp_path, wrong=20)
-    commit(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def predict(project: Path, wrong: int) -> None:
-    """Let every model get the first `wrong` images wrong."""
-    split = pd.read_csv(project / "data/splits/test.csv")
-    sure = [0.1 if row < wrong else 0.9 for row in range(N)]
-    cat = [sure[row] if label == "cat" else 1 - sure[row] for row, label in enumerate(split["label"])]
-    table = split[["path", "label"]].assign(
-        predicted=["cat" if p > 0.5 else "dog" for p in cat],
-        probability_cat=cat,
-        probability_dog=[1 - p for p in cat],
-    )
-    for model in ("head", "augmented", "fine_tuned"):
-        table.to_csv(project / f"data/evaluation/{model}_predictions.csv", index=False)
-
-
-def write_rules(project: Path, *rules: str, standard_errors: float = 2, against: str = "main") -> None:
+def write_rules(judged: Path, *rules: str, standard_errors: float = 2, against: str = "main") -> None:
     lines = [f"gate:\n  against: {against}\n  standard_errors: {standard_errors}\n  rules:\n"]
-    (project / "params.yaml").write_text("".join([*lines, *(f"    - {rule}\n" for rule in rules)]))
+    (judged / "params.yaml").write_text("".join([*lines, *(f"    - {rule}\n" for rule in rules)]))
 
 
-def test_a_line_a_rule_with_a_tolerance_for_the_size_of_the_test_split(project, capsys):
+def test_a_line_a_rule_with_a_tolerance_for_the_size_of_the_test_split(judged, capsys):
     """The standard error of 80 of 100, sqrt(0.8 · 0.2 / 100), is 0.040."""
     write_rules(
-        project,
+        judged,
         "head.accuracy at least 0.87",
         "head.accuracy at least 0.9",
         "head.per_class.dog.recall at least 0.7",
@@ -69,17 +35,17 @@ def test_a_line_a_rule_with_a_tolerance_for_the_size_of_the_test_split(project, 
     assert lines[4].endswith("did not change against main, standard error 0.000 on 100 images")
 
 
-def test_a_fall_is_measured_on_the_same_images(project, capsys):
-    predict(project, wrong=26)
+def test_a_fall_is_measured_on_the_same_images(judged, capsys):
+    judge(judged, wrong=26)
     rules = ["head.accuracy falls at most 0.01", "head.loss rises at most 0.5"]
-    write_rules(project, *rules)
+    write_rules(judged, *rules)
     assert not gate.main()
     said = capsys.readouterr().out
     assert said.startswith("FAILS  head.accuracy falls at most 0.01: fell by 0.060 against main")
     assert "\nholds  head.loss rises at most 0.5: rose by 0.132 against main" in said
     error = float(said.split("standard error ")[1].split()[0])
     assert 0.02 < error < 0.028  # of 6 pairs in 100; 0.06 in unpaired images
-    write_rules(project, *rules, standard_errors=3)
+    write_rules(judged, *rules, standard_errors=3)
     assert gate.main()
 
 
@@ -92,7 +58,7 @@ def test_a_fall_is_measured_on_the_same_images(project, capsys):
         ("head.loss rises at most 0", "absent", "unknown Git revision 'absent': it takes a git revision"),
     ],
 )  # fmt: skip
-def test_a_rule_that_cannot_be_checked(project, rule, against, sentence):
-    write_rules(project, rule, against=against)
+def test_a_rule_that_cannot_be_checked(judged, rule, against, sentence):
+    write_rules(judged, rule, against=against)
     with pytest.raises(UserError, match=re.escape(sentence)):
         gate.main()

@@ -21,11 +21,11 @@ from stages.shared.images import BLOCK, read_pixels
 from stages.shared.splits import read_split
 from tests.conftest import PROJECT, TINY, change, class_folders, draw_images, environment, place_weights, run
 from tools import predict
+from tools.image_files import find
 
 CLASSES = ["pear's", 'äp,fel "rot"']
 STAGES = "split_dataset extract_features extract_views train_head train_augmented fine_tune evaluate".split()
 SIZE = 32  # pixels
-pytestmark = pytest.mark.xdist_group("predict")  # its models are trained once
 
 
 @pytest.fixture(scope="module")
@@ -207,14 +207,14 @@ def tree(tmp_path, monkeypatch) -> None:
     ],
 )
 def test_files_that_an_argument_names(tree, argument, files):
-    assert predict.find(argument) == files
+    assert find(argument) == files
 
 
 def test_paths_on_standard_input(tree, monkeypatch):
     lines = b"a/b\r\n\n6.jpg\na/?.png\nsp ace\xff.png\n6.jpg"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
     files = ["a/b/5[1].png", "a/b/c/3.png", "6.jpg", "a/1.png", "a/2.png", "sp ace\udcff.png", "6.jpg"]
-    assert predict.find("-") == files
+    assert find("-") == files
 
 
 def test_at_most_two_blocks_are_read_ahead(monkeypatch):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import PIPELINE, PROJECT, environment, reproduce, run_in, write_parameters
+from tests.conftest import PIPELINE, PROJECT, commit, environment, reproduce, run_in, write_parameters
 
 TABLE = re.search(r"^\| parameter \|.*?\n\n", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[
     0
@@ -112,6 +112,7 @@ def with_what_follows(stages: set[str]) -> set[str]:
 def test_row(reproduced, row):
     write_parameters(reproduced, CHANGES[row], reproduced / "params.yaml")
     assert reproduce(reproduced) == RERUNS[row]
+    assert reproduce(reproduced) == set()
 
 
 def test_a_comment_runs_only_the_stages_that_import_the_module(reproduced):
@@ -125,15 +126,23 @@ def test_a_comment_runs_only_the_stages_that_import_the_module(reproduced):
     assert run_in(reproduced, "git", "diff", "--stat", "metrics") == ""
 
 
-def test_forced_in_a_clone_without_caches_it_gives_the_same_outputs(reproduced):
-    ended = verify(reproduced)
+def test_forced_it_gives_the_same_lock(reproduced):
+    assert reproduce(reproduced, "--force") == set(PIPELINE["stages"]) - {"sample_dataset"}
+    assert run_in(reproduced, "git", "status", "--porcelain") == ""
+
+
+def test_a_clone_without_caches_gives_the_same_outputs(reproduced, tmp_path):
+    """And tools.verify says so, or which stage differs."""
+    project = tmp_path / "clone"
+    run_in(tmp_path, "git", "clone", "--quiet", str(reproduced), str(project))
+    (project / ".dvc/cache").symlink_to(reproduced / ".dvc/cache")
+    run_in(project, "dvc", "repro", "sample_dataset")
+    commit(project)
+    ended = verify(project)
     assert ended.stdout.count("Running stage") == len(PIPELINE["stages"])
-    assert ended.stdout.endswith(
-        "sample_dataset: data/raw/elpv differs\nsample_dataset is the first stage that differs. "
-        "dvc.lock does not have it: run dvc repro and commit dvc.lock.\n"
-    )
-    assert ended.returncode == 1
-    assert list((reproduced / ".dvc/tmp").glob("verify-*")) == []
+    assert ended.stdout.endswith("\nAll 29 outputs of 9 stages are what dvc.lock says.\n")
+    assert ended.returncode == 0
+    assert list((project / ".dvc/tmp").glob("verify-*")) == []
 
 
 def verify(project: Path) -> subprocess.CompletedProcess:

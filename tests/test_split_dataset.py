@@ -116,6 +116,20 @@ def test_labels_from_csv(workspace):
     assert report()["images"]["test"] == {"long": 4, "round": 4}
 
 
+def test_a_csv_that_dvc_has_made_a_link_to_its_cache(workspace):
+    rows = [f"{path},{path[:5]}" for path in class_folders()]
+    Path("cached").write_text("file,label\n" + "\n".join(rows))
+    Path("images/labels.csv").symlink_to(Path("cached").resolve())
+    change(data__labels_from="images/labels.csv")
+    run("split_dataset")
+    assert len(members()) == 30
+
+
+def test_a_csv_named_from_the_images_folder(workspace):
+    Path("images/labels.csv").write_text("file,label\n")
+    assert fails(data__labels_from="labels.csv").endswith("Did you mean images/labels.csv?")
+
+
 @pytest.mark.parametrize(
     "rows, message",
     [

@@ -7,53 +7,38 @@ interpolation, what goes in and what comes out. Before that the written model pr
 its own runtime. It is refused, and nothing is left behind, where a probability differs from the trained
 model's by more than a tolerance, and where its predictions break a rule "at least" or "at most" of
 params.yaml's gate.
-
-TFLite and ONNX runtimes have no convolutions in bfloat16: of a model that computes in it they get a copy
-that computes in float32, with the same weights.
 """
 
 import argparse
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
-import onnxruntime
 import pandas as pd
-import tensorflow as tf
-import tf2onnx
-from ai_edge_litert.interpreter import Interpreter
 from pydantic import BaseModel, Field
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tqdm import tqdm
 
 from stages.shared import models
 from stages.shared.command import UserError
+from stages.shared.extraction import ImagesFolder
 from stages.shared.images import Interpolation, read_blocks
-from stages.shared.inference import compiled
 from stages.shared.metrics import per_class
-from stages.shared.parameters import PartOfSection, read_parameters
+from stages.shared.parameters import read_parameters
 from stages.shared.splits import read_split
 from tools.compare import MODELS
 from tools.gate import Gate, check, parse
+from tools.runtimes import FILES, FLOAT32_ONLY, Runtime, computes_in, in_float32, in_keras, load, write
 
-FILES = {"keras": "model.keras", "savedmodel": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
-FLOAT32_ONLY = ("tflite", "onnx")
 TOLERANCE = 1e-4  # of a probability; float32 in another order of summation gives 1e-6
 BFLOAT16_TOLERANCE = 0.05  # float32 against bfloat16, whose every rounding is one of 0.4 %
-Runtime = Callable[[np.ndarray], np.ndarray]  # pixels, (n, size, size, 3) float32, to the model's output
-
-
-class Data(PartOfSection):
-    images: str = Field(min_length=1, description="a folder")
 
 
 class Parameters(BaseModel):
-    data: Data
+    data: ImagesFolder
     interpolation: Interpolation = Field(description="bilinear or nearest")
     gate: Gate
 
@@ -88,18 +73,6 @@ def main(name: str, form: str, folder: Path) -> None:
     print(f"{folder / f'{name}_{form}'}: {FILES[form]}, model.json")
 
 
-def computes_in(model: keras.Model) -> str:
-    """Return bfloat16 where any layer of `model` computes in it, and float32 otherwise."""
-    return "bfloat16" if "bfloat16" in {layer.compute_dtype for layer in model.layers} else "float32"
-
-
-def in_float32(model: keras.Model) -> keras.Model:
-    """Return a copy of `model`, with the same weights, that computes in float32 throughout."""
-    copy = keras.models.model_from_json(model.to_json().replace('"mixed_bfloat16"', '"float32"'))
-    copy.set_weights(model.get_weights())
-    return copy
-
-
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a folder that is at `path`, in place of what was there, when the block ends, and not if it fails."""
@@ -112,42 +85,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rename(Path(temporary, "old"))
         unfinished.rename(path)
-
-
-def write(model: keras.Model, names: list[str], form: str, file: Path) -> None:
-    """Write `model` to `file`, a folder for savedmodel, for batches of any size."""
-    if form == "keras":
-        models.save(model, file, names)
-    elif form == "savedmodel":
-        model.export(file, format="tf_saved_model", verbose=False)
-    elif form == "tflite":
-        supported = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}  # by default some of TensorFlow too
-        model.export(file, format="litert", verbose=False, target_spec=supported)
-    else:  # Keras's own export makes the constants of ImageNet's preprocessing inputs of the graph
-        pixels = tf.TensorSpec(model.input_shape, "float32", name="pixels")
-        call = tf.function(lambda pixels: model(pixels, training=False))
-        frozen = convert_variables_to_constants_v2(call.get_concrete_function(pixels))
-        output = tf.function(lambda pixels: {"probability": frozen(pixels)[0]})
-        tf2onnx.convert.from_function(output, [pixels], output_path=file)
-
-
-def load(form: str, file: Path) -> Runtime:
-    """Return what `write` wrote, in its own runtime."""
-    if form == "keras":
-        return in_keras(keras.saving.load_model(file, safe_mode=True))
-    if form == "savedmodel":
-        saved = tf.saved_model.load(file)
-        return lambda pixels: saved.serve(pixels).numpy()
-    if form == "tflite":
-        run = Interpreter(str(file), num_threads=os.cpu_count()).get_signature_runner()
-        return lambda pixels: run(pixels=pixels)["output_0"]
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run(["probability"], {"pixels": pixels})[0]
-
-
-def in_keras(model: keras.Model) -> Runtime:
-    run = compiled(model)
-    return lambda pixels: run(pixels)[0]
 
 
 def describe(model: keras.Model, names: list[str], interpolation: Interpolation, file: Path) -> None:

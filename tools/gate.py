@@ -5,12 +5,11 @@
 A line a rule. How sure a metric is depends on the size of the test split: a rule fails where the
 metric is beyond its limit by more than gate.standard_errors of its standard errors. A fall or rise
 is measured, in pairs, on the images that both revisions have in their test splits.
-
-Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993); resampled within each class.
 """
 
 import re
 import sys
+from itertools import chain, islice
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from dvc.api import DVCFileSystem
 from pydantic import BaseModel, Field, StringConstraints
 
 from stages.shared.command import UserError
+from stages.shared.intervals import draw_counts
 from stages.shared.metrics import measure
 from stages.shared.parameters import Section, read_parameters
 from tools.compare import IMAGE, MODELS, read_predictions
@@ -98,7 +98,7 @@ def check(rule: Rule, gate: Gate, now: pd.DataFrame) -> tuple[float, float, str]
 
 
 def estimate(metric: str, table: pd.DataFrame, less: pd.DataFrame | None = None) -> tuple[float, float]:
-    """Return `metric` of the predictions in `table` and its standard error.
+    """Return `metric` of the predictions in `table` and its bootstrapped standard error.
 
     With `less`, predictions of the same images in the same order, of the difference to its metric.
     """
@@ -108,12 +108,10 @@ def estimate(metric: str, table: pd.DataFrame, less: pd.DataFrame | None = None)
         values = [look_up(metric, part.iloc[rows]) for part in tables]
         return values[0] - sum(values[1:])
 
-    drawn = np.random.default_rng(0)
-    classes = [np.flatnonzero(table["label"] == label) for label in table["label"].unique()]
-    resampled = [
-        value(np.concatenate([drawn.choice(rows, len(rows)) for rows in classes])) for _ in range(RESAMPLES)
-    ]
-    return value(np.arange(len(table))), float(np.std(resampled, ddof=1))
+    images = np.arange(len(table))
+    resamples = chain.from_iterable(draw_counts(table["label"].to_numpy()))
+    resampled = [value(np.repeat(images, counts)) for counts in islice(resamples, RESAMPLES)]
+    return value(images), float(np.std(resampled, ddof=1))
 
 
 def look_up(metric: str, predictions: pd.DataFrame) -> float:

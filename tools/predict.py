@@ -13,9 +13,6 @@ their paths.
 """
 
 import argparse
-import csv
-import glob
-import json
 import os
 import signal
 import sys
@@ -37,8 +34,8 @@ from stages.shared.images import BLOCK, Interpolation, decode
 from stages.shared.inference import compiled
 from stages.shared.metrics import per_class
 from stages.shared.parameters import read_parameters
-
-Write = Callable[[str, str, list[float]], object]  # a row: path, predicted class, probability per class
+from tools.image_files import find
+from tools.prediction_formats import FORMATS, printable
 
 
 class Parameters(BaseModel):
@@ -73,33 +70,6 @@ def main(arguments: list[str], model: str, format: str) -> int:
     taken = time.monotonic() - started
     print(f"predicted {len(paths) - bad} of {len(paths)} images in {taken:.1f} s", file=sys.stderr)
     return bad
-
-
-def find(argument: str) -> list[str]:
-    """Return the files that `argument` names, each once; what names none stands for itself."""
-    if argument == "-":
-        lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
-        return [path for line in lines if line for path in expand(line)]
-    return expand(argument)
-
-
-def expand(path: str) -> list[str]:
-    if os.path.isdir(path):
-        return files_below(path)
-    if os.path.lexists(path) or not glob.has_magic(path):
-        return [path]
-    matches = sorted(glob.glob(path, recursive=True))
-    files = chain.from_iterable(files_below(match) if os.path.isdir(match) else [match] for match in matches)
-    return list(dict.fromkeys(files)) or [path]
-
-
-def files_below(folder: str) -> list[str]:
-    """Return the files below `folder` that are not hidden, sorted, and the folders that cannot be listed."""
-    found = []
-    for place, folders, names in os.walk(folder, onerror=lambda error: found.append(error.filename)):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [os.path.join(place, name) for name in sorted(names) if not name.startswith(".")]
-    return found
 
 
 def load(model: str) -> tuple[Callable[[np.ndarray], list[np.ndarray]], int, list[str]]:
@@ -157,41 +127,6 @@ def predict(infer: Callable[[np.ndarray], list[np.ndarray]], pixels: list[np.nda
     """
     batch = np.stack(pixels + pixels[-1:] * (BLOCK - len(pixels)))
     return per_class(infer(batch)[0][: len(pixels)])
-
-
-def start_table(names: list[str], paths: list[str]) -> Write:
-    """Print the header of an aligned table; its columns are as wide as they need be for all `paths`."""
-    heads = [printable(name) for name in names]
-    first = max(len(printable(path)) for path in ["path", *paths])
-    second = max(map(len, ["predicted", *heads]))
-
-    def write(path: str, predicted: str, probabilities: list[float]) -> None:
-        numbers = [f"{number:>{max(len(head), 6)}.4f}" for head, number in zip(heads, probabilities)]
-        print(f"{printable(path):{first}}", f"{printable(predicted):{second}}", *numbers, sep="  ")
-
-    print(f"{'path':{first}}", f"{'predicted':{second}}", *(f"{head:>6}" for head in heads), sep="  ")
-    return write
-
-
-def start_csv(names: list[str], paths: list[str]) -> Write:
-    """Print a header like that of evaluate's predictions."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "predicted", *(f"probability_{name}" for name in names)])
-    return lambda path, predicted, probabilities: writer.writerow([path, predicted, *probabilities])
-
-
-def start_jsonl(names: list[str], paths: list[str]) -> Write:
-    return lambda path, predicted, probabilities: print(
-        json.dumps({"path": path, "predicted": predicted, "probabilities": dict(zip(names, probabilities))})
-    )
-
-
-FORMATS = {"table": start_table, "csv": start_csv, "jsonl": start_jsonl}
-
-
-def printable(text: str) -> str:
-    """Return `text` on one line, with what cannot be printed as its escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 if __name__ == "__main__":

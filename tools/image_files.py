@@ -1,0 +1,33 @@
+"""The files that a user names on the command line of tools.predict."""
+
+import glob
+import os
+import sys
+from itertools import chain
+
+
+def find(argument: str) -> list[str]:
+    """Return the files that `argument` names, each once; what names none stands for itself."""
+    if argument == "-":
+        lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
+        return [path for line in lines if line for path in expand(line)]
+    return expand(argument)
+
+
+def expand(path: str) -> list[str]:
+    if os.path.isdir(path):
+        return files_below(path)
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return [path]
+    matches = sorted(glob.glob(path, recursive=True))
+    files = chain.from_iterable(files_below(match) if os.path.isdir(match) else [match] for match in matches)
+    return list(dict.fromkeys(files)) or [path]
+
+
+def files_below(folder: str) -> list[str]:
+    """Return the files below `folder` that are not hidden, sorted, and the folders that cannot be listed."""
+    found = []
+    for place, folders, names in os.walk(folder, onerror=lambda error: found.append(error.filename)):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [os.path.join(place, name) for name in sorted(names) if not name.startswith(".")]
+    return found
