@@ -16,11 +16,17 @@ from matplotlib.ticker import MaxNLocator
 from stages.shared.intervals import wilson
 from stages.shared.sentences import LABELS
 
-INK, PAPER, GRID = "#111112", "#fefefd", "#cccccd"  # found in the SVG again, to depend on the scheme
-SCHEMES = (
-    "<style>:root{--ink:#1d2127;--paper:#ffffff;--grid:#d9dde2}"
-    "@media (prefers-color-scheme:dark){:root{--ink:#dfe3e8;--paper:#1b1f24;--grid:#3a4149}}</style>"
-)
+# What a colour of the drawing is in the light and in the dark scheme. The three models' and the two splits'
+# are such that the colour-blind tell them apart (Okabe and Ito, 2008); dashes do in a print without colour.
+INK, PAPER, GRID, BLUE, ORANGE, GREEN = "#111112", "#fefefd", "#cccccd", "#0072b2", "#d55e00", "#009e73"
+SCHEMES = {
+    INK: ("#1d2127", "#dfe3e8"),
+    PAPER: ("#ffffff", "#1b1f24"),
+    GRID: ("#d9dde2", "#3a4149"),
+    BLUE: ("#0072b2", "#56b4e9"),
+    ORANGE: ("#d55e00", "#f08a3c"),
+    GREEN: ("#009e73", "#2fc59a"),
+}
 STYLE = {
     "svg.hashsalt": "freezepoint",
     "figure.facecolor": PAPER,
@@ -33,15 +39,14 @@ STYLE = {
     "axes.axisbelow": True,
     "font.size": 10,
 }
-# Colours that the colour-blind tell apart (Okabe and Ito, 2008), and dashes for prints without colour.
-LOOKS = {"head": ("#0072b2", "-"), "augmented": ("#d55e00", "--"), "fine_tuned": ("#009e73", "-.")}
+LOOKS = {"head": (BLUE, "-"), "augmented": (ORANGE, "--"), "fine_tuned": (GREEN, "-.")}
 WIDTH = 4.2  # inches: a phone shows the letters at about their own size
 
 
 def draw_accuracies(measured: dict[str, dict], baseline: float) -> str:
     """Draw each model's accuracy with its interval, and `baseline`, that of naming always the same class."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2 * WIDTH, 2.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2), layout="constrained")
         axes = figure.subplots()
         for row, (model, metrics) in enumerate(measured.items()):
             low, high = metrics["accuracy_interval"]
@@ -75,8 +80,7 @@ def draw_learning_curve(curves: pd.DataFrame, limits: dict[str, tuple[float, flo
         figure = Figure(figsize=(WIDTH, 5), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True)
         for axes, quantity in ((upper, "accuracy"), (lower, "loss")):
-            for split, color in (("train", "#0072b2"), ("validation", "#d55e00")):
-                line = "-" if split == "train" else "--"
+            for split, color, line in (("train", BLUE, "-"), ("validation", ORANGE, "--")):
                 axes.plot(curves[f"{split}_{quantity}"], ".", color=color, alpha=0.6, label=split)
                 smoothed = curves[f"{split}_{quantity}_smoothed"]
                 axes.plot(smoothed, line, color=color, label=f"{split}, smoothed")
@@ -96,9 +100,11 @@ def draw_curves(curves: dict[str, pd.DataFrame]) -> str:
         for model, curve in curves.items():
             color, line = LOOKS[model]
             axes.plot(curve.iloc[:, 0], curve.iloc[:, 1], line, color=color, label=LABELS[model])
+        if "false_positive_rate" in curve:
+            axes.plot([0, 1], [0, 1], ":", color=INK, label="chance")
         x, y = (name.replace("_", " ") for name in next(iter(curves.values())).columns)
         axes.set(xlabel=x, ylabel=y, aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        figure.legend(loc="outside upper center", ncols=3)
+        figure.legend(loc="outside upper center", ncols=2)
         return as_uri(figure)
 
 
@@ -124,7 +130,12 @@ def as_uri(figure: Figure) -> str:
     """Return `figure` as SVG whose colours follow the reader's scheme, without a date."""
     buffer = BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = re.sub(r"(<svg [^>]*>)", rf"\1{SCHEMES}", buffer.getvalue().decode(), count=1)
-    for color, name in ((INK, "--ink"), (PAPER, "--paper"), (GRID, "--grid")):
+    svg = buffer.getvalue().decode()
+    light, dark = "", ""
+    for color, values in SCHEMES.items():
+        name = f"--{color[1:]}"
         svg = svg.replace(color, f"var({name})")
+        light, dark = (f"{rule}{name}:{value};" for rule, value in zip((light, dark), values))
+    style = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    svg = re.sub(r"(<svg [^>]*>)", rf"\1{style}", svg, count=1)
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
