@@ -94,7 +94,7 @@ def main(
         .get_template(TEMPLATE.name)
         .render(
             names=names,
-            question=sentences.listed(names),
+            question=sentences.listed(list(map(sentences.quoted, names))),
             images=len(test),
             labels=sentences.LABELS,
             conv_base=parameters.conv_base,

@@ -14,6 +14,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
+def quoted(name: str) -> str:
+    """Return the name of a class in quotation marks, and isolated, so that it turns no text around it."""
+    return f"“\u2068{name}\u2069”"
+
+
 def listed(words: list[str], most: int = 6) -> str:
     """Return "a", "a and b" or "a, b and 3 more"."""
     shown = words if len(words) <= most else [*words[: most - 1], f"{len(words) - most + 1} more"]
@@ -38,8 +43,8 @@ def describe_data(split: dict, names: list[str]) -> list[str]:
     balance = (
         "All classes have the same number of training images."
         if train[largest] == train[smallest]
-        else f"The largest class, {largest}, has {ratio:.3g} times as many training images as the smallest, "
-        f"{smallest}."
+        else f"The largest class, {quoted(largest)}, has {ratio:.3g} times as many training images as the smallest, "
+        f"{quoted(smallest)}."
     )
     said = [
         f"{counted(total, 'image')} of {counted(len(names), 'class')}: {sizes['train']:,} to learn from, "
@@ -72,7 +77,7 @@ def describe_accuracies(measured: dict[str, dict], largest: str, baseline: float
     return [
         f"The highest test accuracy, {best:.3f} ({round(best * images):,} of {counted(images, 'image')}; 95 % "
         f"interval {low:.3f} to {high:.3f}), is that of {listed([MODELS[model] for model in leaders])}.",
-        f"Naming every image {largest} would give {baseline:.3f}: {against}.",
+        f"Naming every image {quoted(largest)} would give {baseline:.3f}: {against}.",
     ]
 
 
@@ -114,7 +119,11 @@ def describe_curves(model: str, curves: pd.DataFrame) -> str:
 
 def describe_roc(measured: dict[str, dict], names: list[str]) -> str:
     """Return a sentence on what the ROC curves show, and the areas under them."""
-    which = f"of the class {names[1]}" if len(names) == 2 else "mean over the classes, each against the rest"
+    which = (
+        f"of the class {quoted(names[1])}"
+        if len(names) == 2
+        else "mean over the classes, each against the rest"
+    )
     areas = [f"{LABELS[model]} {metrics['roc_auc']:.3f}" for model, metrics in measured.items()]
     return f"ROC curves, {which}. Area under them (0.5 by chance): {', '.join(areas)}."
 
@@ -136,9 +145,9 @@ def describe_confusions(model: str, matrix: np.ndarray, names: list[str]) -> str
         return begun(f"{MODELS[model]} got all {images:,} test images right.")
     true, predicted = np.unravel_index(errors.argmax(), errors.shape)
     most = (
-        f"all were {names[true]} taken for {names[predicted]}"
+        f"all were {quoted(names[true])} taken for {quoted(names[predicted])}"
         if errors.max() == wrong
-        else f"most often it took {names[true]} for {names[predicted]} ({errors.max():,} of "
+        else f"most often it took {quoted(names[true])} for {quoted(names[predicted])} ({errors.max():,} of "
         f"{matrix[true].sum():,})"
     )
     return begun(f"{MODELS[model]} got {wrong:,} of {counted(images, 'test image')} wrong; {most}.")
