@@ -106,13 +106,9 @@ def describe_difference(after: str, before: str, corrected: int, spoiled: int, p
 def describe_curves(model: str, curves: pd.DataFrame) -> str:
     """Return a sentence on learning curves as `curves.write_epochs` has them."""
     loss, last = curves["validation_loss"], curves.iloc[-1]
-    lowest = (
-        "its validation loss was never a number"
-        if loss.isna().all()
-        else f"the validation loss is lowest, {loss.min():.3f}, in epoch {loss.idxmin()} of {len(curves)}"
-    )
     return begun(
-        f"{LABELS[model]}: {lowest}; the last epoch's accuracy is {last['train_accuracy']:.3f} in training and "
+        f"{LABELS[model]}: the validation loss is lowest, {loss.min():.3f}, in epoch {loss.idxmin()} of "
+        f"{len(curves)}; the last epoch's accuracy is {last['train_accuracy']:.3f} in training and "
         f"{last['validation_accuracy']:.3f} in validation."
     )
 
@@ -175,4 +171,5 @@ def describe_place(heat: np.ndarray) -> str:
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     vertical = ("upper", "middle", "lower")[int(3 * (row + 0.5) / heat.shape[0])]
     horizontal = ("left", "centre", "right")[int(3 * (column + 0.5) / heat.shape[1])]
-    return f"strongest at the {vertical} {horizontal}"
+    place = f"{vertical} {horizontal}" if (vertical, horizontal) != ("middle", "centre") else horizontal
+    return f"strongest at the {place}"
