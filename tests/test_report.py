@@ -303,7 +303,9 @@ def test_precision_recall_curve_has_the_area_that_is_reported(classes):
     assert np.trapezoid(curve["precision"], curve["recall"]) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name, classes, pooling", list(zip(LAST_MAPS, [2, 3] * 3, ["average", "flatten"] * 3)))
+@pytest.mark.parametrize(
+    "name, classes, pooling", list(zip(LAST_MAPS, [2, 3] * 3, ["average", "flatten"] * 3))
+)
 def test_heat_maps_of_every_base(name, classes, pooling):
     """Of a head that adds everything up, with the same slope for every feature map."""
     base = build(name, 96)

@@ -44,7 +44,7 @@ def first_clone(repository, tmp_path_factory):  # noqa: F811
     run_in(repository, "git", "clone", "--quiet", str(repository), str(project))
     shutil.copytree(repository / ".dvc/cache", project / ".dvc/cache")
     run_in(project, "dvc", "checkout", "--quiet", "--allow-missing")
-    for units, ran in ((4, {"train_head", "evaluate"}), (8, set())):
+    for units, ran in ((4, {"train_head", "evaluate", "report"}), (8, set())):
         set_head_units(project, units)
         assert reproduce(project) == ran
     return project
@@ -82,7 +82,7 @@ def test_a_round_trip(kind, first_clone, tmp_path):
             assert (b / output).read_bytes() == (a / output).read_bytes()
 
         set_head_units(b, 3)
-        assert reproduce(b, "--allow-missing") == {"train_head", "evaluate"}
+        assert reproduce(b, "--allow-missing") == {"train_head", "evaluate", "report"}
         assert not any((b / output).exists() for output in LOCAL)
         commit(b)
         run_in(b, "dvc", "push", "--quiet", "--run-cache")
@@ -148,7 +148,7 @@ def test_two_branches_merge(first_clone, tmp_path):
     run_in(project, "dvc", "checkout", "--quiet", "--allow-missing")
     for branch, change, ran in (
         ("narrow", {"head.units": 4}, set()),
-        ("faster", {"fine_tune.learning_rate": 1e-3}, {"fine_tune", "evaluate"}),
+        ("faster", {"fine_tune.learning_rate": 1e-3}, {"fine_tune", "evaluate", "report"}),
     ):
         run_in(project, "git", "checkout", "--quiet", "-b", branch, "master")
         write_parameters(project, change, project / "params.yaml")
@@ -162,7 +162,7 @@ def test_two_branches_merge(first_clone, tmp_path):
     )
     assert "CONFLICT (content): Merge conflict in dvc.lock" in merge.stdout
     run_in(project, "git", "checkout", "--ours", "dvc.lock", "metrics")
-    assert reproduce(project) == {"evaluate"}
+    assert reproduce(project) == {"evaluate", "report"}
     commit(project)
     models = evaluation(project)
     run_in(project, "git", "checkout", "--quiet", "narrow")
@@ -187,7 +187,7 @@ def test_queued_experiments_share_the_features(first_clone, tmp_path):
     finally:
         run_in(project, "dvc", "queue", "stop", "--kill")
     names = ["grid-1", "grid-2"]  # in this repository nobody has run sample_dataset yet
-    for name, ran in zip(names, (set(), {"train_head", "evaluate"})):
+    for name, ran in zip(names, (set(), {"train_head", "evaluate", "report"})):
         logs = run_in(project, "dvc", "queue", "logs", name)
         assert {stage for stage in STAGES if f"Running stage '{stage}'" in logs} == ran | {"sample_dataset"}
     shown = run_in(project, "dvc", "exp", "show", "--csv")
