@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from stages.evaluate import write_predictions
+from stages.report import TEMPLATE
 from stages.shared import models, sentences
 from stages.shared.charts import draw_learning_curves
 from stages.shared.conv_base import build
@@ -26,7 +27,16 @@ from stages.shared.intervals import mcnemar
 from stages.shared.metrics import measure, precision_recall_curve, roc_curve
 from stages.shared.splits import class_names, read_split
 from stages.shared.thumbnails import overlay
-from tests.conftest import TINY, class_folders, draw_images, place_weights, run, write_parameters
+from tests.conftest import (
+    PIPELINE,
+    PROJECT,
+    TINY,
+    class_folders,
+    draw_images,
+    place_weights,
+    run,
+    write_parameters,
+)
 
 LAST_MAPS = {  # of each conv base
     "vgg16": "block5_conv3",
@@ -102,6 +112,10 @@ def test_the_page_holds_everything_and_nothing_of_others(inside):
     ids = [attributes["id"] for _, attributes in elements.tags if "id" in attributes]
     links = [attributes["href"][1:] for tag, attributes in elements.tags if tag == "a"]
     assert set(links) <= set(ids) and len(ids) == len(set(ids))
+
+
+def test_the_template_is_declared():
+    assert str(TEMPLATE.relative_to(PROJECT)) in PIPELINE["stages"]["report"]["deps"]
 
 
 def test_the_page_says_what_evaluate_found(inside):
@@ -220,10 +234,10 @@ def test_sentence_on_a_difference(counts, sentence):
 @pytest.mark.parametrize(
     "lows, against",
     [
-        ((0.6, 0.6, 0.6), "all three intervals lie above that"),
-        ((0.6, 0.6, 0.4), "of the three intervals, those of the head and the augmented model lie above that"),
-        ((0.4, 0.4, 0.6), "of the three intervals, only that of the fine-tuned model lies above that"),
-        ((0.4, 0.4, 0.4), "of the three intervals, none lies above that"),
+        ((0.6, 0.6, 0.6), "all 95 % intervals lie above that"),
+        ((0.6, 0.6, 0.4), "the 95 % interval lies above that for the head and the augmented model only"),
+        ((0.4, 0.4, 0.6), "the 95 % interval lies above that for the fine-tuned model only"),
+        ((0.4, 0.4, 0.4), "no 95 % interval lies above that"),
     ],
 )
 def test_sentences_on_accuracies(lows, against):
@@ -250,7 +264,7 @@ def test_sentences_on_data():
     assert sentences.describe_data(split, list(part)) == [
         "3,510 images of 2 classes: 3,500 to learn from, 5 to watch the training (validation), and 5 for the "
         "test, which no training has seen.",
-        f"The largest class, {dog}, has 2.5 times as many training images as the smallest, {cat}.",
+        f"The largest class, {dog}, has 2.50 times as many training images as the smallest, {cat}.",
         "1 image repeated another, byte for byte.",
         "1 broken file left out.",
     ]
@@ -304,11 +318,19 @@ def test_precision_recall_curve_has_the_area_that_is_reported(classes):
 
 
 @pytest.mark.parametrize(
-    "name, classes, pooling", list(zip(LAST_MAPS, [2, 3] * 3, ["average", "flatten"] * 3))
+    "name, classes, pooling, computes_in",
+    [
+        ("vgg16", 2, "average", "bfloat16"),
+        ("vgg19", 3, "flatten", "float32"),
+        ("xception", 2, "average", "float32"),
+        ("inception_v3", 3, "flatten", "float32"),
+        ("resnet50", 2, "average", "float32"),
+        ("mobilenet", 3, "flatten", "bfloat16"),
+    ],
 )
-def test_heat_maps_of_every_base(name, classes, pooling):
+def test_heat_maps_of_every_base(name, classes, pooling, computes_in):
     """Of a head that adds everything up, with the same slope for every feature map."""
-    base = build(name, 96)
+    base = build(name, 96, computes_in=computes_in)
     classifier = add_head(base, Head(pooling=pooling, units=4, dropout=0.5), classes, seed=0)
     dense, probability = classifier.get_layer("dense"), classifier.get_layer("probability")
     dense.set_weights([np.ones_like(weights) for weights in dense.get_weights()])
@@ -319,8 +341,9 @@ def test_heat_maps_of_every_base(name, classes, pooling):
     assert last == LAST_MAPS[name]
     pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype("uint8")
     maps = keras.Model(base.input, base.get_layer(last).output)(pixels[np.newaxis].astype("float32"))
-    total = keras.ops.convert_to_numpy(maps)[0].sum(axis=-1)
-    assert grad_cam(classifier)(pixels, classes - 1) == pytest.approx(total / total.max(), abs=1e-5)
+    total = keras.ops.convert_to_numpy(maps).astype("float32")[0].sum(axis=-1)
+    digits = 1e-2 if computes_in == "bfloat16" else 1e-5
+    assert grad_cam(classifier)(pixels, classes - 1) == pytest.approx(total / total.max(), abs=digits)
     assert not grad_cam(classifier)(pixels, 0).any()
 
 

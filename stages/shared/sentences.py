@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 LABELS = {"head": "head", "augmented": "augmented", "fine_tuned": "fine-tuned"}  # in tables and charts
-MODELS = {name: f"the {label} model" for name, label in LABELS.items()} | {"head": "the head"}
+MODELS = {"head": "the head", "augmented": "the augmented model", "fine_tuned": "the fine-tuned model"}
 CHANGES = {"augmented": "augmented training", "fine_tuned": "fine-tuning"}  # what made it from another model
 
 
@@ -43,7 +43,7 @@ def describe_data(split: dict, names: list[str]) -> list[str]:
     balance = (
         "All classes have the same number of training images."
         if train[largest] == train[smallest]
-        else f"The largest class, {quoted(largest)}, has {ratio:.3g} times as many training images as the smallest, "
+        else f"The largest class, {quoted(largest)}, has {ratio:,.2f} times as many training images as the smallest, "
         f"{quoted(smallest)}."
     )
     said = [
@@ -67,13 +67,12 @@ def describe_accuracies(measured: dict[str, dict], largest: str, baseline: float
     above = [
         MODELS[model] for model, metrics in measured.items() if metrics["accuracy_interval"][0] > baseline
     ]
-    against = (
-        "all three intervals lie above that"
-        if len(above) == len(measured)
-        else f"of the three intervals, {f'only that of {listed(above)}' if above else 'none'} lies above that"
-        if len(above) < 2
-        else f"of the three intervals, those of {listed(above)} lie above that"
-    )
+    if len(above) == len(measured):
+        against = "all 95 % intervals lie above that"
+    elif above:
+        against = f"the 95 % interval lies above that for {listed(above)} only"
+    else:
+        against = "no 95 % interval lies above that"
     return [
         f"The highest test accuracy, {best:.3f} ({round(best * images):,} of {counted(images, 'image')}; 95 % "
         f"interval {low:.3f} to {high:.3f}), is that of {listed([MODELS[model] for model in leaders])}.",
