@@ -22,7 +22,7 @@ from stages.shared.freeze_point import FreezePoint, above
 from stages.shared.head import base_output
 from stages.shared.inference import compiled
 from stages.shared.intervals import mcnemar
-from stages.shared.metrics import measure, per_class, roc_curve
+from stages.shared.metrics import measure, per_class, roc_curve, with_intervals
 from stages.shared.parameters import read_parameters
 from stages.shared.pictures import draw_confusion_matrices, draw_roc_curves
 from stages.shared.splits import read_split
@@ -58,7 +58,7 @@ def main(
         model, names = models.load(file)
         layer = through if stored == activations else base_output(model)
         probabilities = predict(model, layer, stored, test)
-        measured[file.stem] = measure(truth, probabilities, names)
+        measured[file.stem] = with_intervals(measure(truth, probabilities, names), truth, probabilities)
         curves[file.stem] = roc_curve(truth, probabilities)
         right[file.stem] = probabilities.argmax(axis=1) == truth
         write_predictions(test, probabilities, names, tables / f"{file.stem}_predictions.csv")

@@ -1,10 +1,14 @@
 """What the tests share: tiny images, and the real stages run on them."""
 
+import fcntl
 import importlib
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -93,11 +97,23 @@ def vgg16_weights(tmp_path_factory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def extraction(tmp_path_factory, vgg16_weights) -> Path:
+    """A project folder with splits, weights, features and views of the tiny images."""
+    folder = tmp_path_factory.mktemp("extraction")
+    write_parameters(folder, TINY)
+    draw_images(folder / "images", class_folders())
+    with chdir(folder):
+        place_weights(vgg16_weights)
+        run("split_dataset", "extract_features", "extract_views")
+    return folder
+
+
 @pytest.fixture
-def extracted(workspace, vgg16_weights) -> Path:
-    """A workspace with splits, weights, features and views."""
-    place_weights(vgg16_weights)
-    run("split_dataset", "extract_features", "extract_views")
+def extracted(workspace, extraction) -> Path:
+    """A workspace with a copy of what is in `extraction`."""
+    for name in ("data", "metrics"):
+        shutil.copytree(extraction / name, workspace / name, symlinks=True)
     return workspace
 
 
@@ -105,3 +121,58 @@ def place_weights(file: Path) -> None:
     target = Path("data/weights/conv_base.weights.h5")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(file)
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory, worker_id) -> Path:
+    """A repository as `make_repository` makes it; one test process makes it for all."""
+    common = tmp_path_factory.getbasetemp()
+    if worker_id != "master":  # of pytest-xdist, whose processes have a folder each
+        common = common.parent
+    with (common / "repository.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (common / "repository").exists():
+            make_repository(common / "unfinished")
+            (common / "unfinished").rename(common / "repository")
+    return shutil.copytree(common / "repository", tmp_path_factory.mktemp("own") / "repository")
+
+
+def make_repository(folder: Path) -> None:
+    """Make a git and DVC repository with this pipeline, run on tiny images added with dvc add.
+
+    Its last commit has the results of TINY; DVC's run-cache has those of head.units 4 too.
+    """
+    for code in ("stages", "tools"):
+        shutil.copytree(PROJECT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("dvc.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(PROJECT / file, folder)
+    write_parameters(folder, {**TINY, "data.images": "data/raw/mine"})
+    run_in(folder, "git", "init", "--quiet")
+    run_in(folder, "dvc", "init", "--quiet")
+    shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
+    for name, seed in (("mine", 0), ("other photos", 1)):
+        draw_images(folder / "data/raw" / name, class_folders(), seed)
+        run_in(folder, "dvc", "add", "--quiet", f"data/raw/{name}")
+    assert reproduce(folder) == set(PIPELINE["stages"]) - {"sample_dataset"}
+    commit(folder)
+    write_parameters(folder, {"head.units": 4}, folder / "params.yaml")
+    assert reproduce(folder) == {"train_head", "evaluate", "report"}
+    run_in(folder, "git", "checkout", "--quiet", ".")
+    assert reproduce(folder) == set()
+
+
+def run_in(folder: Path, *command: str) -> str:
+    ended = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def reproduce(folder: Path, *options: str) -> set[str]:
+    """Run dvc repro on the user's images and return the stages that ran."""
+    return set(re.findall(r"Running stage '(\w+)'", run_in(folder, "dvc", "repro", *options, "report")))
+
+
+def commit(folder: Path) -> None:
+    run_in(folder, "git", "add", "--all")
+    author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    run_in(folder, "git", *author, "commit", "--quiet", "-m", "run")

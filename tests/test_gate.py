@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from stages.shared.command import UserError
-from tests.test_rerun import commit, run_in
+from tests.conftest import commit, run_in
 from tools import gate
 
 N = 100  # test images, half of each class

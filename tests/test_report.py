@@ -24,7 +24,7 @@ from stages.shared.curves import write_epochs
 from stages.shared.grad_cam import grad_cam, last_maps
 from stages.shared.head import Head, add_head
 from stages.shared.intervals import mcnemar
-from stages.shared.metrics import measure, precision_recall_curve, roc_curve
+from stages.shared.metrics import measure, precision_recall_curve, roc_curve, with_intervals
 from stages.shared.splits import class_names, read_split
 from stages.shared.thumbnails import overlay
 from tests.conftest import (
@@ -172,7 +172,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     evaluation = {}
     tables = Path("data/evaluation")
     for model in sentences.MODELS:
-        evaluation[model] = measure(truth, probabilities, names)
+        evaluation[model] = with_intervals(measure(truth, probabilities, names), truth, probabilities)
         write_predictions(test, probabilities, names, tables / f"{model}_predictions.csv")
         roc_curve(truth, probabilities).to_csv(tables / f"{model}_roc.csv", index=False)
         columns = [f"{part}_{kind}" for part in ("train", "validation") for kind in ("accuracy", "loss")]

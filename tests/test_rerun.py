@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import PIPELINE, PROJECT, TINY, class_folders, draw_images, environment, write_parameters
+from tests.conftest import PIPELINE, PROJECT, environment, reproduce, run_in, write_parameters
 
 TABLE = re.search(r"^\| parameter \|.*?\n\n", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[
     0
@@ -30,60 +30,12 @@ CHANGES = {
     "conv_base.name, conv_base.weights": {"conv_base.name": "mobilenet", "conv_base.weights": "random"},
     "conv_base.preprocessing, conv_base.precision": {"conv_base.precision": "bfloat16"},
     "augmentation.*": {"augmentation.zoom": 0.1},
-    "head.*": {"head.units": 4},
+    "head.*": {"head.units": 6},
     "augmented.*": {"augmented.units": 4},
     "fine_tune.freeze_through": {"fine_tune.freeze_through": "block5_conv1"},
     "fine_tune.* (others)": {"fine_tune.learning_rate": 1e-4},
     "store.*, gate.*": {"store.gigabytes": 0.1, "gate.standard_errors": 1},
 }
-
-
-def run_in(folder: Path, *command: str) -> str:
-    ended = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
-
-
-def reproduce(folder: Path, *options: str) -> set[str]:
-    """Run dvc repro on the user's images and return the stages that ran."""
-    return set(re.findall(r"Running stage '(\w+)'", run_in(folder, "dvc", "repro", *options, "report")))
-
-
-@pytest.fixture(scope="session")
-def repository(tmp_path_factory) -> Path:
-    """A git and DVC repository with this pipeline, run once on tiny images added with dvc add."""
-    folder = tmp_path_factory.mktemp("repository")
-    for code in ("stages", "tools"):
-        shutil.copytree(PROJECT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("dvc.yaml", ".gitignore", ".dvcignore"):
-        shutil.copy(PROJECT / file, folder)
-    write_parameters(folder, {**TINY, "data.images": "data/raw/mine"})
-    run_in(folder, "git", "init", "--quiet")
-    run_in(folder, "dvc", "init", "--quiet")
-    shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
-    for name, seed in (("mine", 0), ("other photos", 1)):
-        draw_images(folder / "data/raw" / name, class_folders(), seed)
-        run_in(folder, "dvc", "add", "--quiet", f"data/raw/{name}")
-    ran = reproduce(folder)
-    assert ran == set(PIPELINE["stages"]) - {"sample_dataset"}
-    commit(folder)
-    return folder
-
-
-def commit(folder: Path) -> None:
-    run_in(folder, "git", "add", "--all")
-    run_in(
-        folder,
-        "git",
-        "-c",
-        "user.name=test",
-        "-c",
-        "user.email=test@localhost",
-        "commit",
-        "--quiet",
-        "-m",
-        "run",
-    )
 
 
 @pytest.fixture
@@ -173,10 +125,7 @@ def test_a_comment_runs_only_the_stages_that_import_the_module(reproduced):
     assert run_in(reproduced, "git", "diff", "--stat", "metrics") == ""
 
 
-def test_force_and_a_clone_without_caches_give_the_same_outputs(reproduced):
-    """The second by tools.verify."""
-    assert reproduce(reproduced, "--force") == set(PIPELINE["stages"]) - {"sample_dataset"}
-    assert run_in(reproduced, "git", "status", "--porcelain") == ""
+def test_forced_in_a_clone_without_caches_it_gives_the_same_outputs(reproduced):
     ended = verify(reproduced)
     assert ended.stdout.count("Running stage") == len(PIPELINE["stages"])
     assert ended.stdout.endswith(

@@ -53,19 +53,27 @@ def main() -> bool:
     gate = read_parameters(Parameters).gate
     held = []
     for text in gate.rules:
-        *words, number = re.match(RULE, text).groups()
-        rule = Rule(*words, float(number))
-        if rule.model not in MODELS:
-            raise UserError(f"params.yaml: gate.rules has {text!r}, but the models are {', '.join(MODELS)}.")
-        beyond, tolerance, said = check(rule, gate)
+        rule = parse(text)
+        now = read_predictions(DVCFileSystem("."), rule.model, None)
+        beyond, tolerance, said = check(rule, gate, now)
         held.append(beyond <= tolerance)
         print(f"{'holds' if held[-1] else 'FAILS'}  {text}: {said}")
     return all(held)
 
 
-def check(rule: Rule, gate: Gate) -> tuple[float, float, str]:
-    """Return how far the metric is beyond the rule's limit, the tolerance, and what was measured."""
-    now = read_predictions(DVCFileSystem("."), rule.model, None)
+def parse(text: str) -> Rule:
+    """Return the rule that `text` states; raises UserError where it names a model that there is not."""
+    *words, number = re.match(RULE, text).groups()
+    rule = Rule(*words, float(number))
+    if rule.model not in MODELS:
+        raise UserError(f"params.yaml: gate.rules has {text!r}, but the models are {', '.join(MODELS)}.")
+    return rule
+
+
+def check(rule: Rule, gate: Gate, now: pd.DataFrame) -> tuple[float, float, str]:
+    """Return how far the metric of the predictions `now` is beyond the rule's limit, the tolerance, and what
+    was measured.
+    """
     if rule.kind in ("at least", "at most"):
         value, error = estimate(rule.metric, now)
         beyond = rule.limit - value if rule.kind == "at least" else value - rule.limit

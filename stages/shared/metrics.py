@@ -19,37 +19,46 @@ def measure(truth: np.ndarray, probabilities: np.ndarray, names: list[str]) -> d
     Loss is the mean cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7.
     ROC AUC and average precision are means over the classes, each against the rest; for two classes
     the two ROC AUCs are the same figure. The confusion matrix counts images, a row a true class and
-    a column a predicted one. Intervals are of 95 %: Wilson's for accuracy, and bootstrapped within
-    each class for ROC AUC and F1. The Brier score is the mean square error of the probabilities, of
-    one class where there are two, summed over the classes where there are more.
+    a column a predicted one. The Brier score is the mean square error of the probabilities, of one
+    class where there are two, summed over the classes where there are more.
     """
     predicted = probabilities.argmax(axis=1)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         truth, predicted, labels=range(len(names)), zero_division=0
     )
     positive = np.eye(len(names), dtype=int)[truth]  # (n, classes), one column a class
-    intervals = bootstrap(truth, probabilities)
     loss = keras.losses.sparse_categorical_crossentropy(truth, probabilities.astype("float64"))
     return {
         "accuracy": float(metrics.accuracy_score(truth, predicted)),
-        "accuracy_interval": wilson(int((predicted == truth).sum()), len(truth)),
         "loss": float(np.mean(loss)),
         "balanced_accuracy": float(metrics.balanced_accuracy_score(truth, predicted)),
         "roc_auc": float(metrics.roc_auc_score(positive, probabilities, average="macro")),
-        "roc_auc_interval": intervals["roc_auc"].tolist(),
         "average_precision": float(metrics.average_precision_score(positive, probabilities, average="macro")),
         "brier_score": float(metrics.brier_score_loss(truth, probabilities, labels=range(len(names)))),
         "calibration_error": calibration_error(truth, probabilities),
         "per_class": {
-            name: {
-                "precision": float(precision[i]),
-                "recall": float(recall[i]),
-                "f1": float(f1[i]),
-                "f1_interval": intervals["f1"][i].tolist(),
-            }
+            name: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
             for i, name in enumerate(names)
         },
         "confusion_matrix": metrics.confusion_matrix(truth, predicted, labels=range(len(names))).tolist(),
+    }
+
+
+def with_intervals(measured: dict, truth: np.ndarray, probabilities: np.ndarray) -> dict:
+    """Return `measured`, what `measure` says of these predictions, with 95 % intervals beside the metrics.
+
+    Of accuracy Wilson's, and of ROC AUC and each class's F1 bootstrapped within each class.
+    """
+    intervals = bootstrap(truth, probabilities)
+    per_class = {
+        name: {**found, "f1_interval": interval.tolist()}
+        for (name, found), interval in zip(measured["per_class"].items(), intervals["f1"])
+    }
+    return {
+        **measured,
+        "accuracy_interval": wilson(int((probabilities.argmax(axis=1) == truth).sum()), len(truth)),
+        "roc_auc_interval": intervals["roc_auc"].tolist(),
+        "per_class": per_class,
     }
 
 

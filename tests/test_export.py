@@ -1,0 +1,224 @@
+"""tools.export writes models that predict the same in their own runtimes, or nothing."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+from bench.pipeline import write_parameters
+from stages.shared import models
+from stages.shared.command import UserError
+from tests.conftest import TINY, change, class_folders, draw_images, environment, place_weights, run
+from tools import export, gate
+
+SMALL = {"gate.rules": ["fine_tuned.accuracy at least 0.5", "head.accuracy at least 0.2"], "image_size": 32}
+
+
+@pytest.fixture(scope="module")
+def float32(tmp_path_factory, vgg16_weights) -> Path:
+    """A workspace with a fine-tuned model of two classes."""
+    folder = tmp_path_factory.mktemp("float32")
+    stages = ("split_dataset", "extract_features", "extract_views", "train_augmented", "fine_tune")
+    train(folder, vgg16_weights, class_folders(), {}, stages)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bfloat16(tmp_path_factory, vgg16_weights) -> Path:
+    """A workspace with a head, of three classes, whose conv base computes in bfloat16."""
+    folder = tmp_path_factory.mktemp("bfloat16")
+    images = class_folders(("apple", "pear", "plum"))
+    stages = ("split_dataset", "extract_features", "train_head")
+    train(folder, vgg16_weights, images, {"conv_base.precision": "bfloat16", "head.epochs": 20}, stages)
+    return folder
+
+
+def train(folder: Path, weights: Path, images: list[str], changes: dict, stages: tuple[str, ...]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_parameters(folder, {**TINY, **SMALL, **changes})
+        draw_images(folder / "images", images)
+        place_weights(weights)
+        run(*stages)
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    """How sure a metric is tests/test_gate.py tests."""
+    monkeypatch.setattr(gate, "RESAMPLES", 10)
+
+
+@pytest.fixture
+def project(float32, tmp_path, monkeypatch) -> Path:
+    """A working directory with what `float32` has."""
+    return enter(float32, tmp_path, monkeypatch)
+
+
+def enter(trained: Path, folder: Path, monkeypatch) -> Path:
+    for name in ("data", "images"):
+        (folder / name).symlink_to(trained / name)
+    shutil.copy(trained / "params.yaml", folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run_elsewhere(form: str, folder: Path, pixels: np.ndarray) -> np.ndarray:
+    """Return what a user gets for `pixels` who has the folder and the format's usual runtime."""
+    if form == "keras":
+        return keras.saving.load_model(folder / "model.keras").predict(pixels, verbose=0)
+    if form == "savedmodel":
+        signature = tf.saved_model.load(folder / "saved_model").signatures["serving_default"]
+        return next(iter(signature(tf.constant(pixels)).values())).numpy()
+    if form == "tflite":
+        interpreter = Interpreter(str(folder / "model.tflite"))
+        place = interpreter.get_input_details()[0]["index"]
+        interpreter.resize_tensor_input(place, pixels.shape)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(place, pixels)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    (pixels_in,) = session.get_inputs()
+    return session.run(None, {pixels_in.name: pixels})[0]
+
+
+def some_images() -> np.ndarray:
+    """Return three test images as model.json says: (3, 32, 32, 3) float32."""
+    files = pd.read_csv("data/splits/test.csv")["path"].iloc[[0, 3, 5]]
+    images = [Image.open(Path("images") / file).resize((32, 32), Image.Resampling.BILINEAR) for file in files]
+    return np.stack(images).astype("float32")
+
+
+def differences(said: str) -> list[tuple[float, float]]:
+    """Return the largest differences and their tolerances, as printed."""
+    return [
+        tuple(map(float, found)) for found in re.findall(r"by up to (\S+) \(tolerance ([\d.e-]+)\)", said)
+    ]
+
+
+@pytest.mark.parametrize("form", export.FILES)
+def test_every_format_predicts_the_same(project, capsys, form):
+    export.main("fine_tuned", form, Path("export"))
+    said = capsys.readouterr().out
+    ((difference, tolerance),) = differences(said)
+    assert difference < 1e-5 < tolerance == 1e-4
+    assert "the predicted class on 0 of 8 images\nholds  fine_tuned.accuracy at least 0.5: " in said
+
+    folder = project / f"export/fine_tuned_{form}"
+    assert {file.name for file in folder.iterdir()} == {export.FILES[form], "model.json"}
+    pixels = some_images()
+    expected = models.load(Path("data/models/fine_tuned.keras"))[0].predict(pixels, verbose=0)
+    assert np.ptp(expected) > 0.01
+    assert run_elsewhere(form, folder, pixels) == pytest.approx(expected, abs=1e-5)
+    assert run_elsewhere(form, folder, pixels[1:2]) == pytest.approx(expected[1:2], abs=1e-5)
+    assert json.loads((folder / "model.json").read_text()) == {
+        "class_names": ["apple", "pear"],
+        "size": 32,
+        "interpolation": "bilinear",
+        "input": "(n, 32, 32, 3) float32: RGB pixels from 0 to 255",
+        "output": "(n, 1) float32: the probability of pear",
+        "computes_in": "float32",
+    }
+
+
+@pytest.mark.parametrize("form", ["savedmodel", "tflite"])
+def test_a_model_in_bfloat16_is_exported_in_float32_where_the_runtime_has_nothing_else(
+    bfloat16, tmp_path, monkeypatch, capsys, form
+):
+    enter(bfloat16, tmp_path, monkeypatch)
+    export.main("head", form, Path("export"))
+    said, folder = capsys.readouterr().out, Path(f"export/head_{form}")
+    description = json.loads((folder / "model.json").read_text())
+    assert description["output"] == "(n, 3) float32: of each class its probability, in that order"
+    expected = models.load(Path("data/models/head.keras"))[0].predict(some_images(), verbose=0)
+    found = run_elsewhere(form, folder, some_images())
+    assert found.sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    if form == "savedmodel":
+        assert description["computes_in"] == "bfloat16" and differences(said) == [(0, 1e-4)]
+        assert found == pytest.approx(expected, abs=1e-6)
+    else:
+        assert description["computes_in"] == "float32"
+        (copy, tolerance), (trained, wide) = differences(said)
+        assert copy < 1e-5 < tolerance == 1e-4 < trained < wide == 0.05
+        assert np.abs(found - expected).max() <= trained * 1.01
+
+
+def test_refused_where_it_predicts_otherwise(project, monkeypatch):
+    export.main("fine_tuned", "keras", Path("export"))
+    kept = Path("export/fine_tuned_keras/model.keras").read_bytes()
+    real = export.write
+
+    def damage(model, names, form, file):
+        wrong, _ = models.load(Path("data/models/fine_tuned.keras"))
+        bias = wrong.get_layer("probability").bias
+        bias.assign(bias + 0.01)  # p (1 - p) of it in the probability: at most 0.0025
+        real(wrong, names, form, file)
+
+    monkeypatch.setattr(export, "write", damage)
+    with pytest.raises(
+        UserError, match=r"^not exported: probabilities differ .* by up to \d\.\de-0[34] \(tol"
+    ) as end:
+        export.main("fine_tuned", "keras", Path("export"))
+    assert "\n" not in str(end.value)
+    assert Path("export/fine_tuned_keras/model.keras").read_bytes() == kept
+    before = sorted(project.rglob("*"))
+    with pytest.raises(UserError):
+        export.main("fine_tuned", "savedmodel", Path("export"))
+    with pytest.raises(UserError):
+        export.main("fine_tuned", "keras", Path("new/folder"))
+    assert sorted(project.rglob("*")) == before
+
+
+def test_refused_where_a_probability_is_no_number():
+    sound = np.array([[0.4, 0.6], [0.7, 0.3]])
+    with pytest.raises(UserError, match="by up to nan"):
+        export.compare(sound * np.nan, sound, 1, "itself")
+
+
+def test_refused_where_the_gate_is_not_met(project, capsys):
+    change(gate__rules=["fine_tuned.loss at most 0.001", "head.accuracy at least 1"], gate__standard_errors=0)
+    before = sorted(project.rglob("*"))
+    with pytest.raises(
+        UserError, match=r"^not exported: the gate's rule 'fine_tuned.loss at most 0.001' fails \(0\.\d+, st"
+    ):
+        export.main("fine_tuned", "keras", Path("export"))
+    assert sorted(project.rglob("*")) == before
+    change(gate__rules=["fine_tuned.loss falls at most 0", "head.accuracy at least 1"])
+    capsys.readouterr()
+    export.main("fine_tuned", "keras", Path("export"))
+    assert (
+        "holds" not in capsys.readouterr().out
+    )  # these rules are of another model, and against another commit
+
+
+def test_refused_where_the_split_has_other_classes(float32, project):
+    Path("data").unlink()
+    Path("data/splits").mkdir(parents=True)
+    Path("data/models").symlink_to(float32 / "data/models")
+    split = pd.read_csv(float32 / "data/splits/test.csv").replace({"label": {"pear": "plum"}})
+    split.to_csv("data/splits/test.csv", index=False)
+    with pytest.raises(UserError, match="was trained on other classes than data/splits/test.csv has"):
+        export.main("fine_tuned", "keras", Path("export"))
+
+
+def test_a_command_without_a_model(tmp_path):
+    write_parameters(tmp_path, {})
+    command = [sys.executable, "-m", "tools.export", "--format", "onnx"]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stdout == ""
+    sentence = (
+        "data/models/fine_tuned.keras is missing: run dvc repro, or dvc pull it where a colleague pushed it."
+    )
+    assert ended.stderr.splitlines()[-1] == sentence and "Traceback" not in ended.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["params.yaml"]

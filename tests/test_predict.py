@@ -1,0 +1,288 @@
+"""tools.predict says of image files what evaluate found, and what is wrong with those that are none."""
+
+import io
+import json
+import re
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.pipeline import write_parameters
+from stages.shared import models
+from stages.shared.command import UserError
+from stages.shared.images import BLOCK, read_pixels
+from stages.shared.splits import read_split
+from tests.conftest import PROJECT, TINY, change, class_folders, draw_images, environment, place_weights, run
+from tools import predict
+
+CLASSES = ["pear's", 'äp,fel "rot"']
+STAGES = "split_dataset extract_features extract_views train_head train_augmented fine_tune evaluate".split()
+SIZE = 32  # pixels
+pytestmark = pytest.mark.xdist_group("predict")  # its models are trained once
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, vgg16_weights) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_parameters(folder, {**TINY, "image_size": SIZE})
+        draw_images(folder / "images", class_folders(CLASSES))
+        place_weights(vgg16_weights)
+        run(*STAGES)
+    return folder
+
+
+@pytest.fixture
+def project(trained, tmp_path, monkeypatch) -> Path:
+    """A working directory of its own with the trained models, their parameters and images."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "images"):
+        Path(name).symlink_to(trained / name)
+    Path("params.yaml").write_bytes((trained / "params.yaml").read_bytes())
+    return tmp_path
+
+
+def predictions(capsys, paths: list[str], model: str = "head") -> pd.DataFrame:
+    capsys.readouterr()
+    predict.main(paths, model, "csv")
+    return pd.read_csv(io.StringIO(capsys.readouterr().out), keep_default_na=False)
+
+
+def some_images(number: int) -> list[str]:
+    return [f"images/{CLASSES[row % 2]}/{row % 15}.png" for row in range(number)]
+
+
+def spoil(folder: Path) -> dict[str, str]:
+    """Write files that are no usable images into `folder`; return what is to be said of each."""
+    whole = Path(some_images(1)[0]).read_bytes()
+    folder.mkdir()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.jpg").touch()
+    (folder / "link.png").symlink_to("nowhere")
+    (folder / "new\nline.txt").write_text("no image")
+    subprocess.run(["mkfifo", folder / "pipe"], check=True)
+    return {
+        f"{folder}/cut.png": "image file is truncated",
+        f"{folder}/empty.jpg": "the file is empty",
+        f"{folder}/link.png": "No such file or directory",
+        f"{folder}/new\\nline.txt": "not an image",
+        f"{folder}/pipe": "no regular file",
+    }
+
+
+@pytest.mark.parametrize("model", ["head", "augmented", "fine_tuned"])
+def test_agrees_with_evaluate(project, capsys, model):
+    expected = pd.read_csv(f"data/evaluation/{model}_predictions.csv")
+    found = predictions(capsys, [f"images/{path}" for path in expected["path"]], model)
+    columns = [f"probability_{name}" for name in CLASSES]
+    assert len(found) == 8 and list(found.columns) == ["path", "predicted", *columns]
+    assert found["path"].tolist() == [f"images/{path}" for path in expected["path"]]
+    assert found["predicted"].tolist() == expected["predicted"].tolist()
+    np.testing.assert_allclose(found[columns], expected[columns], rtol=0, atol=1e-6)
+
+
+def test_more_than_two_classes(project, capsys):
+    pixels = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(pixels)
+    output = keras.layers.Dense(3, activation="softmax", kernel_initializer=keras.initializers.Identity(0.1))
+    classifier = keras.Model(pixels, output(pooled))
+    models.save(classifier, Path("colours.keras"), ["red", "green", "NA"])
+    image = some_images(1)[0]
+    mean = predict.read(image, 8, "bilinear").mean(axis=(0, 1))
+    row = predictions(capsys, [image], "colours.keras").iloc[0]
+    assert row["predicted"] == ["red", "green", "NA"][mean.argmax()]
+    expected = np.exp(mean / 10) / np.exp(mean / 10).sum()
+    assert row.iloc[2:].astype(float).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_pixels_are_those_of_training(project, interpolation):
+    image = read_split(Path("data/splits/train.csv")).iloc[0]
+    path = Path("images", image["path"])
+    expected = read_pixels(path, image["sha256"], SIZE, interpolation)
+    np.testing.assert_array_equal(predict.read(str(path), SIZE, interpolation), expected)
+
+
+def test_interpolation_is_that_of_the_parameters(project, capsys):
+    column = f"probability_{CLASSES[0]}"
+    bilinear = predictions(capsys, some_images(4))[column]
+    change(interpolation="nearest")
+    assert (predictions(capsys, some_images(4))[column] - bilinear).abs().min() > 1e-4
+
+
+def test_formats_hold_the_same(project, capsys):
+    table = predictions(capsys, some_images(3))
+    assert predict.main(some_images(3), "head", "jsonl") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["path"] for row in rows] == table["path"].tolist() == some_images(3)
+    assert [row["predicted"] for row in rows] == table["predicted"].tolist()
+    assert [list(row["probabilities"]) for row in rows] == [CLASSES] * 3
+    probabilities = table.iloc[:, 2:].to_numpy()
+    assert [list(row["probabilities"].values()) for row in rows] == probabilities.tolist()
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-6)
+
+    assert predict.main([*some_images(3), "images/gone \x1b.png"], "head", "table") == 1
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header == """path                       predicted     pear's  äp,fel "rot\""""
+    for line, path, predicted, numbers in zip(lines, table["path"], table["predicted"], probabilities):
+        assert line == f"{path:25}  {predicted:12}  {numbers[0]:.4f}  {numbers[1]:12.4f}"
+    assert len(lines) == 3
+
+
+def test_bad_files_are_reported_and_the_others_predicted(project, capsys):
+    reasons = spoil(Path("bad"))
+    good = some_images(2)
+    alone = pd.concat([predictions(capsys, [path]) for path in good], ignore_index=True)
+    bad = predict.main([good[0], "bad", "absent.png", good[1]], "head", "csv")
+    written = capsys.readouterr()
+    assert bad == 6
+    *lines, last = written.err.splitlines()
+    assert lines == [
+        *(f"{path}: {reason}" for path, reason in reasons.items()),
+        "absent.png: No such file or directory",
+    ]
+    assert re.fullmatch(r"predicted 2 of 8 images in \d+\.\d s", last)
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(written.out)), alone, check_exact=True)
+
+
+def test_a_block_without_any_image(project, capsys):
+    Path("empty.png").touch()
+    paths = ["empty.png"] * BLOCK + some_images(1)
+    assert predict.main(paths, "head", "jsonl") == BLOCK
+    written = capsys.readouterr()
+    assert [json.loads(line)["path"] for line in written.out.splitlines()] == some_images(1)
+    assert written.err.count("empty.png: the file is empty\n") == BLOCK
+
+
+def test_no_result_depends_on_the_other_images(project, capsys):
+    many = predictions(capsys, some_images(BLOCK + 5))
+    assert many["path"].tolist() == some_images(BLOCK + 5)
+    assert many.iloc[:, 2].nunique() == 30
+    for row in (0, 7, BLOCK + 4):
+        alone = predictions(capsys, [many["path"][row]])
+        assert alone.iloc[0].tolist() == many.iloc[row].tolist()
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "a/2.png",
+        "a/1.png",
+        "a/b/c/3.png",
+        "a/.hidden.png",
+        "a/.git/4.png",
+        "a/b/5[1].png",
+        "6.jpg",
+        "7[1].jpg",
+        "71.jpg",
+    ):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    Path("void").mkdir()
+
+
+@pytest.mark.parametrize(
+    "argument, files",
+    [
+        ("6.jpg", ["6.jpg"]),
+        ("a", ["a/1.png", "a/2.png", "a/b/5[1].png", "a/b/c/3.png"]),
+        ("a/.hidden.png", ["a/.hidden.png"]),
+        ("a/?.png", ["a/1.png", "a/2.png"]),
+        ("a/*", ["a/1.png", "a/2.png", "a/b/5[1].png", "a/b/c/3.png"]),
+        ("**/*.png", ["a/1.png", "a/2.png", "a/b/5[1].png", "a/b/c/3.png"]),
+        ("a/**", ["a/1.png", "a/2.png", "a/b/5[1].png", "a/b/c/3.png"]),
+        ("7[1].jpg", ["7[1].jpg"]),
+        ("*.gif", ["*.gif"]),
+        ("absent", ["absent"]),
+        ("void", []),
+    ],
+)
+def test_files_that_an_argument_names(tree, argument, files):
+    assert predict.find(argument) == files
+
+
+def test_paths_on_standard_input(tree, monkeypatch):
+    lines = b"a/b\r\n\n6.jpg\na/?.png\nsp ace\xff.png\n6.jpg"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    files = ["a/b/5[1].png", "a/b/c/3.png", "6.jpg", "a/1.png", "a/2.png", "sp ace\udcff.png", "6.jpg"]
+    assert predict.find("-") == files
+
+
+def test_at_most_two_blocks_are_read_ahead(monkeypatch):
+    done = []
+    monkeypatch.setattr(predict, "read", lambda path, **_: done.append(path) or path)
+    paths = [str(number) for number in range(BLOCK * 4 + 3)]
+    blocks = predict.read_blocks(paths, SIZE, "bilinear")
+    first = next(blocks)
+    assert first == (paths[:BLOCK], paths[:BLOCK])
+    assert set(paths[:BLOCK]) <= set(done) <= set(paths[: 2 * BLOCK])
+    assert [path for block, _ in [first, *blocks] for path in block] == paths
+
+
+def test_progress_on_a_terminal(project, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    predict.main(some_images(BLOCK + 3), "head", "csv")
+    said = capsys.readouterr().err
+    assert "100%" in said and "35/35" in said and "image/s" in said
+    assert said.splitlines()[-1].startswith("predicted 35 of 35 images in ")
+
+
+@pytest.mark.parametrize(
+    "paths, model, sentence",
+    [
+        (["void"], "head", "no image to predict: there is no file in void."),
+        (["-", "void"], "head", "no image to predict: there is no file in standard input, void."),
+        (["images"], "tail", "data/models/tail.keras is missing: --model takes head, augmented, fine_tuned, which"),
+        (["images"], "mine.keras", "mine.keras is missing: --model takes head, augmented, fine_tuned, which"),
+        (["images"], "text.keras", "text.keras is no model that this pipeline saved: File is not a zip file"),
+    ],
+)  # fmt: skip
+def test_nothing_can_be_predicted(project, monkeypatch, paths, model, sentence):
+    Path("void").mkdir()
+    Path("text.keras").write_text("no model")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    with pytest.raises(UserError, match="^" + re.escape(sentence)):
+        predict.main(paths, model, "table")
+
+
+@pytest.mark.parametrize(
+    "line, status, said",
+    [
+        ("images --model data/models/augmented.keras", 0, "predicted 30 of 30 images"),
+        ("images absent.png", 1, "absent.png: No such file or directory\npredicted 30 of 31 images"),
+        ("images --format xml", 2, "argument --format: invalid choice: 'xml'"),
+        ("", 2, "the following arguments are required: PATH"),
+    ],
+)
+def test_exit_status(project, capsys, monkeypatch, line, status, said):
+    monkeypatch.setattr(sys, "argv", ["predict", *line.split()])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # it is for the process, and this is pytest's
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(PROJECT / "tools/predict.py"), run_name="__main__")
+    assert ended.value.code == status
+    assert said in capsys.readouterr().err
+
+
+def test_output_that_ends_early(project):
+    """The reader stops as head does, and the disk is full."""
+    command = [sys.executable, "-m", "tools.predict", *["images"] * 20, "--format", "csv"]
+    buffered = {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
+    streams = {"env": buffered, "stderr": subprocess.PIPE, "text": True}
+    with open("/dev/full", "w") as full, subprocess.Popen(command, stdout=full, **streams) as no_room:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, **streams) as head:
+            assert head.stdout.readline().startswith("path,predicted,")
+            head.stdout.close()
+            said = head.stderr.read()
+        assert head.returncode == -signal.SIGPIPE and "Traceback" not in said and "Error" not in said
+        said = no_room.stderr.read()
+    assert said.splitlines()[-1] == "the predictions cannot be written: No space left on device."
+    assert no_room.returncode == 1 and "Traceback" not in said

@@ -1,0 +1,217 @@
+"""Predict the class of images with a trained model: a row an image, in the order given.
+
+    python -m tools.predict PATH ...    a file, a folder, a quoted glob, or - for a list on standard input
+
+Of a folder it takes every file below it, hidden ones excepted, as an image. A file that is named twice
+is predicted twice. One that cannot be used is reported on standard error, and the exit status is then 1.
+
+Images are decoded as in training, and resized to what the model takes. How they are interpolated a
+model does not say: that is `interpolation` in params.yaml, which has to be as it was in training.
+
+Rows are written as they come: no more than two blocks of images are in memory, and of the others
+their paths.
+"""
+
+import argparse
+import csv
+import glob
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, Field
+from tqdm import tqdm
+
+from stages.shared import models
+from stages.shared.command import UserError
+from stages.shared.images import BLOCK, Interpolation, decode
+from stages.shared.inference import compiled
+from stages.shared.metrics import per_class
+from stages.shared.parameters import read_parameters
+
+Write = Callable[[str, str, list[float]], object]  # a row: path, predicted class, probability per class
+
+
+class Parameters(BaseModel):
+    interpolation: Interpolation = Field(description="bilinear or nearest")
+
+
+def main(arguments: list[str], model: str, format: str) -> int:
+    """Print the predictions and return how many files were bad."""
+    started = time.monotonic()
+    interpolation = read_parameters(Parameters).interpolation
+    paths = [path for argument in arguments for path in find(argument)]
+    if not paths:
+        searched = ("standard input" if argument == "-" else printable(argument) for argument in arguments)
+        raise UserError(f"no image to predict: there is no file in {', '.join(searched)}.")
+    infer, size, names = load(model)
+    write, bad = FORMATS[format](names, paths), 0
+    with tqdm(total=len(paths), unit="image", mininterval=1, disable=None) as progress:  # None: on terminals
+        for block, images in read_blocks(paths, size, interpolation):
+            pixels = [image for image in images if isinstance(image, np.ndarray)]
+            probabilities = iter(predict(infer, pixels) if pixels else ())
+            with tqdm.external_write_mode():
+                for path, image in zip(block, images):
+                    if isinstance(image, str):
+                        print(f"{printable(path)}: {image}", file=sys.stderr)
+                        continue
+                    row = next(probabilities)
+                    # The shortest decimals that are these float32 numbers, as in evaluate's tables.
+                    write(path, names[row.argmax()], [float(str(probability)) for probability in row])
+                sys.stdout.flush()
+            bad += len(images) - len(pixels)
+            progress.update(len(block))
+    taken = time.monotonic() - started
+    print(f"predicted {len(paths) - bad} of {len(paths)} images in {taken:.1f} s", file=sys.stderr)
+    return bad
+
+
+def find(argument: str) -> list[str]:
+    """Return the files that `argument` names, each once; what names none stands for itself."""
+    if argument == "-":
+        lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
+        return [path for line in lines if line for path in expand(line)]
+    return expand(argument)
+
+
+def expand(path: str) -> list[str]:
+    if os.path.isdir(path):
+        return files_below(path)
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return [path]
+    matches = sorted(glob.glob(path, recursive=True))
+    files = chain.from_iterable(files_below(match) if os.path.isdir(match) else [match] for match in matches)
+    return list(dict.fromkeys(files)) or [path]
+
+
+def files_below(folder: str) -> list[str]:
+    """Return the files below `folder` that are not hidden, sorted, and the folders that cannot be listed."""
+    found = []
+    for place, folders, names in os.walk(folder, onerror=lambda error: found.append(error.filename)):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [os.path.join(place, name) for name in sorted(names) if not name.startswith(".")]
+    return found
+
+
+def load(model: str) -> tuple[Callable[[np.ndarray], list[np.ndarray]], int, list[str]]:
+    """Return the model with that name or in that `.keras` file, compiled, its image size and its class names."""
+    file = Path(model if model.endswith(".keras") else f"data/models/{model}.keras")
+    if not file.is_file():
+        raise UserError(
+            f"{file} is missing: --model takes head, augmented, fine_tuned, which dvc repro trains, "
+            "or the path of a .keras file."
+        )
+    try:
+        classifier, names = models.load(file)
+    except Exception as error:  # zipfile, json and Keras raise many kinds on foreign files
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{file} is no model that this pipeline saved: {reason}") from None
+    return compiled(classifier), classifier.input_shape[1], names
+
+
+def read_blocks(
+    paths: list[str], size: int, interpolation: Interpolation
+) -> Iterator[tuple[list[str], list[np.ndarray | str]]]:
+    """Yield up to BLOCK of `paths` and what `read` returns for each, in order.
+
+    The next block is decoded while the caller works on this one.
+    """
+    with ThreadPoolExecutor() as pool:
+        blocks = (paths[first : first + BLOCK] for first in range(0, len(paths), BLOCK))
+        started = (
+            (block, pool.map(partial(read, size=size, interpolation=interpolation), block))
+            for block in blocks
+        )
+        block, images = next(started)
+        for following in chain(started, [(None, None)]):
+            yield block, list(images)
+            block, images = following
+
+
+def read(path: str, size: int, interpolation: Interpolation) -> np.ndarray | str:
+    """Return the image in `path` as stages.shared.images.read_pixels does, or why there is none."""
+    if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe would wait for ever
+        return "a folder that cannot be listed" if os.path.isdir(path) else "no regular file"
+    try:
+        image = decode(Path(path).read_bytes())
+        return np.asarray(image.resize((size, size), Image.Resampling[interpolation.upper()]))
+    except Image.UnidentifiedImageError:
+        return "not an image"
+    except Exception as error:  # Pillow's plugins raise many kinds on broken files
+        return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def predict(infer: Callable[[np.ndarray], list[np.ndarray]], pixels: list[np.ndarray]) -> np.ndarray:
+    """Return (len(pixels), classes) float32 probabilities.
+
+    The batch repeats its last image up to BLOCK, so that no result depends on how many others there are.
+    """
+    batch = np.stack(pixels + pixels[-1:] * (BLOCK - len(pixels)))
+    return per_class(infer(batch)[0][: len(pixels)])
+
+
+def start_table(names: list[str], paths: list[str]) -> Write:
+    """Print the header of an aligned table; its columns are as wide as they need be for all `paths`."""
+    heads = [printable(name) for name in names]
+    first = max(len(printable(path)) for path in ["path", *paths])
+    second = max(map(len, ["predicted", *heads]))
+
+    def write(path: str, predicted: str, probabilities: list[float]) -> None:
+        numbers = [f"{number:>{max(len(head), 6)}.4f}" for head, number in zip(heads, probabilities)]
+        print(f"{printable(path):{first}}", f"{printable(predicted):{second}}", *numbers, sep="  ")
+
+    print(f"{'path':{first}}", f"{'predicted':{second}}", *(f"{head:>6}" for head in heads), sep="  ")
+    return write
+
+
+def start_csv(names: list[str], paths: list[str]) -> Write:
+    """Print a header like that of evaluate's predictions."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "predicted", *(f"probability_{name}" for name in names)])
+    return lambda path, predicted, probabilities: writer.writerow([path, predicted, *probabilities])
+
+
+def start_jsonl(names: list[str], paths: list[str]) -> Write:
+    return lambda path, predicted, probabilities: print(
+        json.dumps({"path": path, "predicted": predicted, "probabilities": dict(zip(names, probabilities))})
+    )
+
+
+FORMATS = {"table": start_table, "csv": start_csv, "jsonl": start_jsonl}
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line, with what cannot be printed as its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tools.predict", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "paths", metavar="PATH", nargs="+", help="a file, a folder, a quoted glob, or - for a list"
+    )
+    parser.add_argument(
+        "--model",
+        default="fine_tuned",
+        help="head, augmented, fine_tuned (the default) or the path of a .keras file",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="table", help="the default is table")
+    options = parser.parse_args()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly where the reader does, as in | head
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # file names are bytes
+    try:
+        sys.exit(1 if main(options.paths, options.model, options.format) else 0)
+    except KeyboardInterrupt:
+        raise UserError("stopped before it was done.") from None
+    except OSError as error:
+        sys.stdout = None  # or Python would try again to write what is left
+        raise UserError(f"the predictions cannot be written: {error.strerror}.") from None
