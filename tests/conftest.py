@@ -157,7 +157,7 @@ def make_repository(folder: Path) -> None:
     assert reproduce(folder) == set(PIPELINE["stages"]) - {"sample_dataset"}
     commit(folder)
     write_parameters(folder, {"head.units": 4}, folder / "params.yaml")
-    assert reproduce(folder) == {"train_head", "evaluate"}
+    assert reproduce(folder) == {"train_head", "evaluate", "report"}
     run_in(folder, "git", "checkout", "--quiet", ".")
     assert reproduce(folder) == set()
 
@@ -170,7 +170,7 @@ def run_in(folder: Path, *command: str) -> str:
 
 def reproduce(folder: Path, *options: str) -> set[str]:
     """Run dvc repro on the user's images and return the stages that ran."""
-    return set(re.findall(r"Running stage '(\w+)'", run_in(folder, "dvc", "repro", *options, "evaluate")))
+    return set(re.findall(r"Running stage '(\w+)'", run_in(folder, "dvc", "repro", *options, "report")))
 
 
 def commit(folder: Path) -> None:

@@ -53,7 +53,7 @@ def test_command_arguments_are_the_declared_paths(name):
     arguments = shlex.split(stage["cmd"])[3:]
     written = [path for kind in ("outs", "metrics", "plots") for path in paths(stage.get(kind, []))]
     from_parameters = "${data.images}"
-    read = [dep for dep in stage["deps"] if not dep.endswith(".py") and dep != from_parameters]
+    read = [dep for dep in stage["deps"] if not dep.startswith("stages/") and dep != from_parameters]
     covered = {path for path in read if any(Path(argument) in Path(path).parents for argument in arguments)}
     assert sorted(set(arguments)) == sorted(set(read) - covered | set(written))
     assert len(arguments) == len(set(arguments))

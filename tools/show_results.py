@@ -1,4 +1,4 @@
-"""Print the test metrics of the three models, and where the pictures of them are."""
+"""Print the test metrics of the three models, and where pictures and report of them are."""
 
 import json
 from pathlib import Path
@@ -15,6 +15,7 @@ def main(metrics: Path) -> None:
     print(f"\nOn the test split ({metrics / 'evaluation.json'}):\n")
     print(evaluation[METRICS].astype(float).round(3).to_string())
     print(f"\nPictures: {', '.join(str(picture) for picture in sorted(metrics.glob('*.png')))}")
+    print(f"Report: {metrics / 'report.html'}, a page to open in a browser")
 
 
 if __name__ == "__main__":

@@ -106,3 +106,22 @@ def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
         below[0] = 0
         false_positive, true_positive = np.repeat(rates, 2), np.column_stack([below, above]).ravel()
     return pd.DataFrame({"false_positive_rate": false_positive, "true_positive_rate": true_positive})
+
+
+def precision_recall_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Return recall and precision, two rows a step.
+
+    The mean over classes of each against the rest, so that its area is the average precision.
+    """
+    curves = [
+        [
+            values[::-1]
+            for values in metrics.precision_recall_curve(truth == index, probabilities[:, index])[:2]
+        ]
+        for index in range(probabilities.shape[1])
+    ]
+    recalls = np.unique(np.concatenate([recall for _, recall in curves]))
+    steps = [precision[np.searchsorted(recall, recalls[1:])] for precision, recall in curves]
+    return pd.DataFrame(
+        {"recall": np.repeat(recalls, 2)[1:-1], "precision": np.repeat(np.mean(steps, axis=0), 2)}
+    )

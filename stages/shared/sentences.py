@@ -1,0 +1,174 @@
+"""What the numbers of a report say, as sentences that hold for any data and any result."""
+
+import numpy as np
+import pandas as pd
+
+LABELS = {"head": "head", "augmented": "augmented", "fine_tuned": "fine-tuned"}  # in tables and charts
+MODELS = {"head": "the head", "augmented": "the augmented model", "fine_tuned": "the fine-tuned model"}
+CHANGES = {"augmented": "augmented training", "fine_tuned": "fine-tuning"}  # what made it from another model
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 image", "2,000 images" or "2 classes"."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def quoted(name: str) -> str:
+    """Return the name of a class in quotation marks, and isolated, so that it turns no text around it."""
+    return f"“\u2068{name}\u2069”"
+
+
+def listed(words: list[str], most: int = 6) -> str:
+    """Return "a", "a and b" or "a, b and 3 more"."""
+    shown = words if len(words) <= most else [*words[: most - 1], f"{len(words) - most + 1} more"]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
+def begun(sentence: str) -> str:
+    """Return `sentence` with a capital letter at its beginning."""
+    return sentence[0].upper() + sentence[1:]
+
+
+def p_value(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def describe_data(split: dict, names: list[str]) -> list[str]:
+    """Return sentences on `split`, the content of metrics/split.json."""
+    sizes = {name: sum(counts.values()) for name, counts in split["images"].items()}
+    total, train = sum(sizes.values()), split["images"]["train"]
+    largest, smallest = max(names, key=train.get), min(names, key=train.get)
+    ratio = train[largest] / train[smallest]
+    balance = (
+        "All classes have the same number of training images."
+        if train[largest] == train[smallest]
+        else f"The largest class, {quoted(largest)}, has {ratio:,.2f} times as many training images as the smallest, "
+        f"{quoted(smallest)}."
+    )
+    said = [
+        f"{counted(total, 'image')} of {counted(len(names), 'class')}: {sizes['train']:,} to learn from, "
+        f"{sizes['validation']:,} to watch the training (validation), and {sizes['test']:,} for the test, which "
+        "no training has seen.",
+        balance,
+    ]
+    if split["identical_images"]:
+        said.append(f"{counted(split['identical_images'], 'image')} repeated another, byte for byte.")
+    if split["excluded_images"]:
+        said.append(f"{counted(len(split['excluded_images']), 'broken file')} left out.")
+    return said
+
+
+def describe_accuracies(measured: dict[str, dict], largest: str, baseline: float, images: int) -> list[str]:
+    """Return sentences on the best accuracy, and on `baseline`, that of always naming `largest`."""
+    best = max(metrics["accuracy"] for metrics in measured.values())
+    leaders = [model for model, metrics in measured.items() if metrics["accuracy"] == best]
+    low, high = measured[leaders[0]]["accuracy_interval"]
+    above = [
+        MODELS[model] for model, metrics in measured.items() if metrics["accuracy_interval"][0] > baseline
+    ]
+    if len(above) == len(measured):
+        against = "all 95 % intervals lie above that"
+    elif above:
+        against = f"the 95 % interval lies above that for {listed(above)} only"
+    else:
+        against = "no 95 % interval lies above that"
+    return [
+        f"The highest test accuracy, {best:.3f} ({round(best * images):,} of {counted(images, 'image')}; 95 % "
+        f"interval {low:.3f} to {high:.3f}), is that of {listed([MODELS[model] for model in leaders])}.",
+        f"Naming every image {quoted(largest)} would give {baseline:.3f}: {against}.",
+    ]
+
+
+def describe_differences(differences: dict[str, dict]) -> list[str]:
+    """Return a sentence on each pair of models in `differences`, as in metrics/evaluation.json."""
+    return [
+        describe_difference(*pair.split("_against_"), found["corrected"], found["spoiled"], found["p_value"])
+        for pair, found in differences.items()
+    ]
+
+
+def describe_difference(after: str, before: str, corrected: int, spoiled: int, p: float) -> str:
+    if corrected == spoiled == 0:
+        return begun(f"{MODELS[after]} and {MODELS[before]} got the same images right and wrong.")
+    verdict = (
+        "no evidence of a difference"
+        if p > 0.05
+        else f"evidence that {MODELS[after]} is {'better' if corrected > spoiled else 'worse'}"
+    )
+    return begun(
+        f"{CHANGES[after]} corrected {counted(corrected, 'image')} and spoiled {spoiled:,} of {MODELS[before]}, "
+        f"{p_value(p)}: {verdict}."
+    )
+
+
+def describe_curves(model: str, curves: pd.DataFrame) -> str:
+    """Return a sentence on learning curves as `curves.write_epochs` has them."""
+    loss, last = curves["validation_loss"], curves.iloc[-1]
+    return begun(
+        f"{LABELS[model]}: the validation loss is lowest, {loss.min():.3f}, in epoch {loss.idxmin()} of "
+        f"{len(curves)}; the last epoch's accuracy is {last['train_accuracy']:.3f} in training and "
+        f"{last['validation_accuracy']:.3f} in validation."
+    )
+
+
+def describe_roc(measured: dict[str, dict], names: list[str]) -> str:
+    """Return a sentence on what the ROC curves show, and the areas under them."""
+    which = (
+        f"of the class {quoted(names[1])}"
+        if len(names) == 2
+        else "mean over the classes, each against the rest"
+    )
+    areas = [f"{LABELS[model]} {metrics['roc_auc']:.3f}" for model, metrics in measured.items()]
+    return f"ROC curves, {which}. Area under them (0.5 by chance): {', '.join(areas)}."
+
+
+def describe_precision_recall(measured: dict[str, dict]) -> str:
+    """Return a sentence on what the precision-recall curves show, and the areas under them."""
+    areas = [f"{LABELS[model]} {metrics['average_precision']:.3f}" for model, metrics in measured.items()]
+    return (
+        "Precision-recall curves, mean over the classes, each against the rest. Area under them (average "
+        f"precision): {', '.join(areas)}."
+    )
+
+
+def describe_confusions(model: str, matrix: np.ndarray, names: list[str]) -> str:
+    """Return a sentence on the errors in a confusion matrix, a row a true class."""
+    errors = matrix - np.diag(np.diag(matrix))
+    wrong, images = int(errors.sum()), int(matrix.sum())
+    if not wrong:
+        return begun(f"{MODELS[model]} got all {images:,} test images right.")
+    true, predicted = np.unravel_index(errors.argmax(), errors.shape)
+    most = (
+        f"all were {quoted(names[true])} taken for {quoted(names[predicted])}"
+        if errors.max() == wrong
+        else f"most often it took {quoted(names[true])} for {quoted(names[predicted])} ({errors.max():,} of "
+        f"{matrix[true].sum():,})"
+    )
+    return begun(f"{MODELS[model]} got {wrong:,} of {counted(images, 'test image')} wrong; {most}.")
+
+
+def describe_calibration(model: str, metrics: dict, confidence: float) -> str:
+    """Return a sentence on the mean `confidence` of a model and the errors of its probabilities."""
+    excess = confidence - metrics["accuracy"]
+    verdict = (
+        "about as sure as it is right"
+        if abs(excess) < 0.005
+        else f"{abs(excess):.3f} {'more' if excess > 0 else 'less'} sure than it is right"
+    )
+    return begun(
+        f"{MODELS[model]} is on average {verdict} (confidence {confidence:.3f}, accuracy "
+        f"{metrics['accuracy']:.3f}); expected calibration error {metrics['calibration_error']:.3f}, Brier score "
+        f"{metrics['brier_score']:.3f}."
+    )
+
+
+def describe_place(heat: np.ndarray) -> str:
+    """Return where in an image a heat map is strongest."""
+    if not heat.any():
+        return "nothing in the image speaks for it"
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    vertical = ("upper", "middle", "lower")[int(3 * (row + 0.5) / heat.shape[0])]
+    horizontal = ("left", "centre", "right")[int(3 * (column + 0.5) / heat.shape[1])]
+    place = f"{vertical} {horizontal}" if (vertical, horizontal) != ("middle", "centre") else horizontal
+    return f"strongest at the {place}"

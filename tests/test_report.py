@@ -1,0 +1,408 @@
+"""The page that the stage report writes: from a tiny real run whose names are hostile, and in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.metrics import average_precision_score
+
+from stages.evaluate import write_predictions
+from stages.report import TEMPLATE
+from stages.shared import models, sentences
+from stages.shared.charts import draw_learning_curves
+from stages.shared.conv_base import build
+from stages.shared.curves import write_epochs
+from stages.shared.grad_cam import grad_cam, last_maps
+from stages.shared.head import Head, add_head
+from stages.shared.intervals import mcnemar
+from stages.shared.metrics import measure, precision_recall_curve, roc_curve, with_intervals
+from stages.shared.splits import class_names, read_split
+from stages.shared.thumbnails import overlay
+from tests.conftest import (
+    PIPELINE,
+    PROJECT,
+    TINY,
+    class_folders,
+    draw_images,
+    place_weights,
+    run,
+    write_parameters,
+)
+
+LAST_MAPS = {  # of each conv base
+    "vgg16": "block5_conv3",
+    "vgg19": "block5_conv4",
+    "xception": "block14_sepconv2_act",
+    "inception_v3": "mixed10",
+    "resnet50": "conv5_block3_out",
+    "mobilenet": "conv_pw_13_relu",
+}
+CHROMIUM = shutil.which("chromium")
+SCRIPT = "<script>document.title='hacked'</script>"
+LABELS = [SCRIPT, "a&amp;b\u202e", "x" * 60]
+FILE = "\"><img src=x onerror=document.title='hacked'>"
+PAGE = Path("metrics/report.html")
+
+
+class Elements(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory, vgg16_weights):
+    """The folder of a run of three classes, reported once."""
+    folder = tmp_path_factory.mktemp("reported")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_parameters(folder, {**TINY, "data.labels_from": "images/labels.csv"})
+        files = [f"{number}{FILE}.png" for number in range(45)]
+        draw_images(folder / "images", files)
+        labels = pd.DataFrame({"file": files, "label": np.repeat(LABELS, 15)})
+        labels.to_csv("images/labels.csv", index=False)
+        place_weights(vgg16_weights)
+        run("split_dataset", "extract_features", "extract_views")
+        run("train_head", "train_augmented", "fine_tune", "evaluate", "report")
+    return folder
+
+
+@pytest.fixture
+def inside(reported, monkeypatch):
+    """The same folder, as the working directory."""
+    monkeypatch.chdir(reported)
+    return reported
+
+
+def test_the_page_holds_everything_and_nothing_of_others(inside):
+    page = PAGE.read_text()
+    elements = Elements(page)
+    tags = {tag for tag, _ in elements.tags}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "svg", "base", "form"}
+    for tag, attributes in elements.tags:
+        assert not [name for name in attributes if name.startswith("on")], attributes
+        for name in {"src", "href", "srcset", "data", "action"} & set(attributes):
+            assert attributes[name].startswith(("data:image/", "#")), attributes
+    assert "http://" not in page and "https://" not in page and "@import" not in page and "url(" not in page
+    images = [attributes for tag, attributes in elements.tags if tag == "img"]
+    assert len(images) > 30 and all(image["alt"].strip() for image in images)
+    for label in LABELS:
+        assert label in elements.text
+    test = pd.read_csv("data/splits/test.csv")["path"]
+    assert sum(path in elements.text for path in test) > 6
+    ids = [attributes["id"] for _, attributes in elements.tags if "id" in attributes]
+    links = [attributes["href"][1:] for tag, attributes in elements.tags if tag == "a"]
+    assert set(links) <= set(ids) and len(ids) == len(set(ids))
+
+
+def test_the_template_is_declared():
+    assert str(TEMPLATE.relative_to(PROJECT)) in PIPELINE["stages"]["report"]["deps"]
+
+
+def test_the_page_says_what_evaluate_found(inside):
+    text = " ".join(Elements(PAGE.read_text()).text.split())
+    evaluation = json.loads(Path("metrics/evaluation.json").read_text())
+    differences = evaluation.pop("differences")
+    for found in evaluation.values():
+        low, high = found["accuracy_interval"]
+        assert f"{found['accuracy']:.3f} {low:.3f}–{high:.3f}" in text
+        assert f"expected calibration error {found['calibration_error']:.3f}" in text
+    for sentence in sentences.describe_differences(differences):
+        assert sentence in text
+    assert (
+        "45 images of 3 classes: 21 to learn from, 12 to watch the training (validation), and 12 for" in text
+    )
+
+
+def test_the_same_run_gives_the_same_bytes(inside):
+    before = PAGE.read_bytes()
+    run("report")
+    assert PAGE.read_bytes() == before
+
+
+def test_an_image_that_has_changed_ends_in_a_sentence(inside):
+    before = PAGE.read_bytes()
+    image = Path("images") / pd.read_csv("data/splits/train.csv").sort_values("sha256")["path"].iloc[0]
+    pixels = image.read_bytes()
+    image.write_bytes(pixels + b"more")
+    try:
+        with pytest.raises(SystemExit, match="has changed since the split was made"):
+            run("report")
+    finally:
+        image.write_bytes(pixels)
+    assert PAGE.read_bytes() == before
+
+
+def write_run(folder: Path, classes: int, shift: int) -> None:
+    """Write what the report reads, as if every model had been sure of the class `shift` after the true one."""
+    write_parameters(
+        folder,
+        {
+            **TINY,
+            **dict.fromkeys(("split.train", "split.validation", "split.test"), 2),
+            "conv_base.name": "mobilenet",
+            "conv_base.weights": "random",
+        },
+    )
+    draw_images(folder / "images", class_folders(tuple(f"class {i:02}" for i in range(classes)), each=6))
+    run("split_dataset")
+    test = read_split(Path("data/splits/test.csv"))
+    names = class_names(test)
+    truth = test["class_index"].to_numpy()
+    probabilities = np.roll(np.eye(classes, dtype="float32"), shift, axis=1)[truth]
+    evaluation = {}
+    tables = Path("data/evaluation")
+    for model in sentences.MODELS:
+        evaluation[model] = with_intervals(measure(truth, probabilities, names), truth, probabilities)
+        write_predictions(test, probabilities, names, tables / f"{model}_predictions.csv")
+        roc_curve(truth, probabilities).to_csv(tables / f"{model}_roc.csv", index=False)
+        columns = [f"{part}_{kind}" for part in ("train", "validation") for kind in ("accuracy", "loss")]
+        history = pd.DataFrame([[0.5] * 4], columns=columns)
+        write_epochs(history, 1, Path(f"metrics/{model}.json"), Path(f"metrics/{model}_curves.csv"))
+    same = mcnemar(truth == truth, truth == truth)
+    pairs = combinations(sentences.MODELS, 2)
+    evaluation["differences"] = {f"{after}_against_{before}": same for before, after in pairs}
+    Path("metrics/evaluation.json").write_text(json.dumps(evaluation))
+    head = Head(pooling="average", units=4, dropout=0.5)
+    classifier = add_head(build("mobilenet", 32), head, classes, seed=0)
+    models.save(classifier, Path("data/models/fine_tuned.keras"), names)
+
+
+def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path, classes=2, shift=0)
+    run("report")
+    text = " ".join(Elements(PAGE.read_text()).text.split())
+    assert text.count("got all 4 test images right.") == 3
+    assert text.count("No test image is wrong.") == 4  # of three models, and among the heat maps
+    assert "The fine-tuned model and the head got the same images right and wrong." in text
+    assert "is that of the head, the augmented model and the fine-tuned model." in text
+    assert f"of the class {sentences.quoted('class 01')}" in text
+
+
+@pytest.mark.parametrize("classes", [20, 31])
+def test_many_classes_and_no_right_image(classes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path, classes, shift=1)
+    run("report")
+    elements = Elements(PAGE.read_text())
+    text = " ".join(elements.text.split())
+    assert text.count(f"got {2 * classes} of {2 * classes} test images wrong; most often it took") == 3
+    assert "No test image is right." in text and "No test image is wrong." not in text
+    matrices = [tag for tag, attributes in elements.tags if attributes.get("class") == "matrix"]
+    assert len(matrices) == (3 if classes == 20 else 0)
+    if CHROMIUM and classes == 20:
+        assert measure_on_a_phone(PAGE) == "390,390,0"
+
+
+@pytest.mark.parametrize(
+    "counts, sentence",
+    [
+        ((14, 6, 0.115), "Fine-tuning corrected 14 images and spoiled 6 of the augmented model, p = 0.12: no "
+         "evidence of a difference."),
+        ((1, 2000, 1e-9), "Fine-tuning corrected 1 image and spoiled 2,000 of the augmented model, p < 0.001: "
+         "evidence that the fine-tuned model is worse."),
+        ((9, 0, 0.0039), "Fine-tuning corrected 9 images and spoiled 0 of the augmented model, p = 0.0039: "
+         "evidence that the fine-tuned model is better."),
+        ((0, 0, 1.0), "The fine-tuned model and the augmented model got the same images right and wrong."),
+    ],
+)  # fmt: skip
+def test_sentence_on_a_difference(counts, sentence):
+    found = dict(zip(("corrected", "spoiled", "p_value"), counts))
+    assert sentences.describe_differences({"fine_tuned_against_augmented": found}) == [sentence]
+
+
+@pytest.mark.parametrize(
+    "lows, against",
+    [
+        ((0.6, 0.6, 0.6), "all 95 % intervals lie above that"),
+        ((0.6, 0.6, 0.4), "the 95 % interval lies above that for the head and the augmented model only"),
+        ((0.4, 0.4, 0.6), "the 95 % interval lies above that for the fine-tuned model only"),
+        ((0.4, 0.4, 0.4), "no 95 % interval lies above that"),
+    ],
+)
+def test_sentences_on_accuracies(lows, against):
+    measured = {
+        model: {"accuracy": accuracy, "accuracy_interval": [low, 0.9]}
+        for model, accuracy, low in zip(sentences.MODELS, (0.75, 0.7, 0.75), lows)
+    }
+    best, baseline = sentences.describe_accuracies(measured, "cat", 0.5, 1200)
+    assert best == (
+        f"The highest test accuracy, 0.750 (900 of 1,200 images; 95 % interval {lows[0]:.3f} to 0.900), is that "
+        "of the head and the fine-tuned model."
+    )
+    assert baseline == f"Naming every image {sentences.quoted('cat')} would give 0.500: {against}."
+
+
+def test_sentences_on_data():
+    part = {"cat": 2, "dog": 3}
+    split = {
+        "images": {"train": {"cat": 1000, "dog": 2500}, "validation": part, "test": part},
+        "identical_images": 1,
+        "excluded_images": {"broken.png": "not an image"},
+    }
+    cat, dog = map(sentences.quoted, part)
+    assert sentences.describe_data(split, list(part)) == [
+        "3,510 images of 2 classes: 3,500 to learn from, 5 to watch the training (validation), and 5 for the "
+        "test, which no training has seen.",
+        f"The largest class, {dog}, has 2.50 times as many training images as the smallest, {cat}.",
+        "1 image repeated another, byte for byte.",
+        "1 broken file left out.",
+    ]
+    split["images"]["train"]["dog"] = 1000
+    assert (
+        sentences.describe_data(split, list(part))[1]
+        == "All classes have the same number of training images."
+    )
+
+
+def test_sentences_on_a_model():
+    cat, dog = map(sentences.quoted, ("cat", "dog"))
+    said = sentences.describe_confusions("head", np.array([[3, 1], [2, 4]]), ["cat", "dog"])
+    assert said == f"The head got 3 of 10 test images wrong; most often it took {dog} for {cat} (2 of 6)."
+    said = sentences.describe_confusions("head", np.array([[3, 1], [0, 4]]), ["cat", "dog"])
+    assert said == f"The head got 1 of 8 test images wrong; all were {cat} taken for {dog}."
+    found = {"accuracy": 0.8, "calibration_error": 0.1, "brier_score": 0.2}
+    for confidence, verdict in (
+        (0.9, "0.100 more sure than it is right"),
+        (0.75, "0.050 less sure than it is right"),
+        (0.804, "about as sure as it is right"),
+    ):
+        assert f"is on average {verdict} (" in sentences.describe_calibration("head", found, confidence)
+
+
+def test_a_training_that_diverged():
+    columns = [f"{split}_{kind}" for split in ("train", "validation") for kind in ("accuracy", "loss")]
+    columns += [f"{name}_smoothed" for name in columns]
+    history = pd.DataFrame([[0.5] * 8, [0.25] * 8, [np.nan] * 8], index=[1, 2, 3], columns=columns)
+    said = sentences.describe_curves("head", history)
+    assert said.startswith("Head: the validation loss is lowest, 0.250, in epoch 2 of 3; ")
+    assert draw_learning_curves({"head": history})["head"].startswith("data:image/svg+xml;base64,")
+
+
+def test_names_in_a_row():
+    assert sentences.listed(["a"]) == "a"
+    assert sentences.listed(["a", "b", "c"]) == "a, b and c"
+    assert sentences.listed(list("abcdefgh")) == "a, b, c, d, e and 3 more"
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_precision_recall_curve_has_the_area_that_is_reported(classes):
+    rng = np.random.default_rng(classes)
+    truth = np.repeat(np.arange(classes), 7)
+    probabilities = rng.dirichlet(np.ones(classes), len(truth)).round(1).astype("float32")  # with ties
+    curve = precision_recall_curve(truth, probabilities)
+    expected = average_precision_score(
+        np.eye(3, dtype=int)[truth][:, :classes], probabilities, average="macro"
+    )
+    assert np.trapezoid(curve["precision"], curve["recall"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "name, classes, pooling, computes_in",
+    [
+        ("vgg16", 2, "average", "bfloat16"),
+        ("vgg19", 3, "flatten", "float32"),
+        ("xception", 2, "average", "float32"),
+        ("inception_v3", 3, "flatten", "float32"),
+        ("resnet50", 2, "average", "float32"),
+        ("mobilenet", 3, "flatten", "bfloat16"),
+    ],
+)
+def test_heat_maps_of_every_base(name, classes, pooling, computes_in):
+    """Of a head that adds everything up, with the same slope for every feature map."""
+    base = build(name, 96, computes_in=computes_in)
+    classifier = add_head(base, Head(pooling=pooling, units=4, dropout=0.5), classes, seed=0)
+    dense, probability = classifier.get_layer("dense"), classifier.get_layer("probability")
+    dense.set_weights([np.ones_like(weights) for weights in dense.get_weights()])
+    slopes = np.zeros((4, 1 if classes == 2 else 3), "float32")
+    slopes[:, -1] = 1
+    probability.set_weights([slopes, np.zeros(slopes.shape[1], "float32")])
+    last = last_maps(classifier)
+    assert last == LAST_MAPS[name]
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype("uint8")
+    maps = keras.Model(base.input, base.get_layer(last).output)(pixels[np.newaxis].astype("float32"))
+    total = keras.ops.convert_to_numpy(maps).astype("float32")[0].sum(axis=-1)
+    digits = 1e-2 if computes_in == "bfloat16" else 1e-5
+    assert grad_cam(classifier)(pixels, classes - 1) == pytest.approx(total / total.max(), abs=digits)
+    assert not grad_cam(classifier)(pixels, 0).any()
+
+
+def test_a_heat_map_lies_where_the_class_is():
+    """A model that sees red for class 1, and blue for class 0."""
+    pixels = keras.Input((32, 32, 3))
+    maps = keras.layers.AveragePooling2D(8, name="maps")(pixels)
+    hidden = keras.layers.GlobalAveragePooling2D(name="pooling")(maps)
+    probability = keras.layers.Dense(1, activation="sigmoid", name="probability")
+    classifier = keras.Model(pixels, probability(hidden))
+    probability.set_weights([np.array([[1.0], [0.0], [-1.0]]), np.array([50.0])])  # sigmoid at its very end
+    image = np.zeros((32, 32, 3), "uint8")
+    image[:8, :8, 0], image[24:, 16:24, 2] = 255, 255
+    blue, red = (grad_cam(classifier)(image, index) for index in (0, 1))
+    assert np.argwhere(red).tolist() == [[0, 0]] and np.argwhere(blue).tolist() == [[3, 2]]
+    assert sentences.describe_place(red) == "strongest at the upper left"
+    assert sentences.describe_place(blue) == "strongest at the lower centre"
+    nothing = grad_cam(classifier)(np.zeros_like(image), 1)
+    assert not nothing.any() and sentences.describe_place(nothing) == "nothing in the image speaks for it"
+    assert overlay(image, red) != overlay(image, nothing)
+
+
+def browse(page: Path, *options: str) -> subprocess.CompletedProcess:
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *options]
+    return subprocess.run([*command, page.absolute().as_uri()], capture_output=True, text=True, timeout=60)
+
+
+def measure_on_a_phone(page: Path) -> str:
+    """Return the width of the page, that of its window, 390 pixels, and the number of broken images.
+
+    The page lets no script run, so that a copy without this rule is measured, in a frame: Chromium's
+    own windows are not as narrow.
+    """
+    copy, frame = page.with_name("copy.html"), page.with_name("frame.html")
+    copy.write_text(
+        re.sub("<meta http-equiv=.*", "", page.read_text())
+        + "<script>onload = () => document.title = [document.documentElement.scrollWidth, innerWidth, "
+        "[...document.images].filter(image => !image.naturalWidth).length]</script>"
+    )
+    frame.write_text(
+        f'<iframe src="{copy.name}" width="390" height="800" style="border: 0"></iframe>'
+        "<script>onload = () => document.title = frames[0].document.title</script>"
+    )
+    shown = browse(frame, "--dump-dom", "--allow-file-access-from-files")
+    return re.search("<title>(.*?)</title>", shown.stdout)[1]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_in_a_browser_nothing_runs_and_nothing_is_wider_than_a_phone(inside):
+    shown = browse(PAGE, "--dump-dom", "--enable-logging=stderr")
+    assert "CONSOLE" not in shown.stderr
+    assert "<title>Freezepoint: report of a run</title>" in shown.stdout
+    assert measure_on_a_phone(PAGE) == "390,390,0"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_both_colour_schemes(inside):
+    brightness = []
+    for scheme in (1, 0):  # Blink's numbers for light and dark
+        browse(PAGE, f"--blink-settings=preferredColorScheme={scheme}", f"--screenshot={inside / 'shot.png'}")
+        brightness.append(np.asarray(Image.open("shot.png").convert("L")).mean())
+    assert brightness[0] > 200 and brightness[1] < 60
