@@ -118,12 +118,15 @@ def look_up(metric: str, predictions: pd.DataFrame) -> float:
     """Return the metric with that name in metrics/evaluation.json, of `predictions`."""
     probabilities = predictions.filter(like="probability_")
     names = [column.removeprefix("probability_") for column in probabilities]
-    truth = predictions["label"].map(names.index).to_numpy()
-    values = pd.json_normalize(measure(truth, probabilities.to_numpy("float32"), names)).iloc[0]
-    known = [name for name in values.index if name != "confusion_matrix"]
-    if metric not in known:
-        raise UserError(f"params.yaml: gate.rules names {metric!r}, but the metrics are {', '.join(known)}.")
-    return float(values[metric])
+    truth, predicted = (predictions[column].map(names.index).to_numpy() for column in ("label", "predicted"))
+    values = measure(truth, predicted, probabilities.to_numpy("float32"), names)
+    values.pop("confusion_matrix")
+    for found in values.pop("per_class"):
+        name = found.pop("class")
+        values |= {f"per_class.{name}.{key}": value for key, value in found.items()}
+    if metric not in values:
+        raise UserError(f"params.yaml: gate.rules names {metric!r}, but the metrics are {', '.join(values)}.")
+    return values[metric]
 
 
 if __name__ == "__main__":
