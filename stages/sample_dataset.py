@@ -1,7 +1,8 @@
 """Write the sample data set, ELPV: photos of solar cells in the folders functional and defective.
 
-In each are the folders mono and poly, for the two kinds of solar module. The images come from the installed package elpv-dataset and are checked against a digest. A cell is
-defective where its defect probability is above 0.5. Citation and license: README.md.
+In each are the folders mono and poly, for the two kinds of module. The images come from the
+installed package elpv-dataset and are checked against a digest. A cell is defective where its defect
+probability is above 0.5. Citation and license: README.md.
 """
 
 import shutil
