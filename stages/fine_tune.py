@@ -4,20 +4,17 @@ Starts from the augmented model and trains the layers after fine_tune.freeze_thr
 and updates are float32, their arithmetic is in the precision in which the base ran.
 """
 
-from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from stages.shared import machine, models
+from stages.shared import models, technique
 from stages.shared.command import run
 from stages.shared.conv_base import BaseName
-from stages.shared.curves import draw_curves, write_epochs
-from stages.shared.files import keep
 from stages.shared.freeze_point import FreezePoint
 from stages.shared.parameters import read_parameters
 from stages.shared.splits import read_split
-from stages.shared.training import Training, train_above
+from stages.shared.training import Training
 
 
 class FineTuning(Training, FreezePoint):
@@ -44,21 +41,18 @@ def main(
 ) -> None:
     parameters = read_parameters(Parameters)
     train, validation = read_split(train_split), read_split(validation_split)
-    classifier, names = models.load(augmented)
+    classifier, names, _ = models.load(augmented)
     through = parameters.fine_tune.layer(parameters.conv_base.name)
-    history, kept = train_above(
+    technique.apply(
         classifier,
+        names,
         through,
         (train, view_activations),
         (validation, validation_activations),
         parameters.fine_tune,
-        partial(write_epochs, metrics=metrics, table=curves),
+        "fine_tune",
+        technique.Results(model, metrics, curves, picture, circumstances, record),
     )
-    models.save(classifier, model, names)
-    draw_curves(curves, picture)
-    machine.record(classifier, circumstances)
-    keep(record, metrics, curves, picture)
-    print(f"{model}: epoch {kept}, validation accuracy {history['validation_accuracy'][kept - 1]:.3f}")
 
 
 if __name__ == "__main__":

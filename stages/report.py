@@ -85,7 +85,7 @@ def main(
             measured.items(), (head_curves, augmented_curves, fine_tuned_curves)
         )
     }
-    classifier, names = models.load(fine_tuned)
+    classifier, names, _ = models.load(fine_tuned)
     looks, cells = look(classifier, names, results["fine_tuned"].images, folder, parameters.interpolation)
     largest = max(names, key=split["images"]["train"].get)
     baseline = split["images"]["test"][largest] / len(test)
@@ -104,7 +104,7 @@ def main(
             samples=choose_samples(train, folder),
             measured=measured,
             accuracies=sentences.describe_accuracies(measured, largest, baseline, len(test)),
-            differences=sentences.describe_differences(differences),
+            differences=[sentences.describe_difference(**pair) for pair in differences],
             models={model: describe(model, result, names, folder) for model, result in results.items()},
             charts=draw(results, baseline),
             roc=sentences.describe_roc(measured, names),
@@ -122,16 +122,19 @@ def main(
 def read_predictions(file: Path, test: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     """Return what a model predicts for the images of `test`, in their order.
 
-    A table of path, label, class_index, sha256, predicted, confidence (the probability of the
-    predicted class), of_label (that of the true one) and right; and probabilities, (n, classes)
-    float32.
+    A table of path, label, class_index, sha256, predicted, predicted_index, confidence (the
+    probability of the predicted class), of_label (that of the true one) and right; and
+    probabilities, (n, classes) float32.
     """
     text = ["path", "label", "predicted"]
     table = pd.read_csv(file, dtype=dict.fromkeys(text, str), keep_default_na=False)
     probabilities = table.drop(columns=text).to_numpy("float32")
+    index = dict(zip(test["label"], test["class_index"]))
+    predicted = table["predicted"].map(index)
     images = test.assign(
         predicted=table["predicted"],
-        confidence=probabilities.max(axis=1).astype("float64"),
+        predicted_index=predicted,
+        confidence=probabilities[np.arange(len(test)), predicted].astype("float64"),
         of_label=probabilities[np.arange(len(test)), test["class_index"]],
         right=table["predicted"] == table["label"],
     )
@@ -157,7 +160,7 @@ def describe(model: str, result: Result, names: list[str], folder: Path) -> dict
     return {
         "curves": sentences.describe_curves(model, result.history),
         "confusions": sentences.describe_confusions(model, matrix, names),
-        "f1": float(np.mean([found["f1"] for found in result.metrics["per_class"].values()])),
+        "f1": float(np.mean([found["f1"] for found in result.metrics["per_class"]])),
         "matrix": [
             {"name": name, "cells": [{"images": n, "share": n / row.sum()} for n in row.tolist()]}
             for name, row in zip(names, matrix)
@@ -219,7 +222,9 @@ def draw(results: dict[str, Result], baseline: float) -> dict:
         "roc": charts.draw_curves({model: result.roc for model, result in results.items()}),
         "precision_recall": charts.draw_curves(precision_recall),
         "reliability": {
-            model: charts.draw_reliability(model, reliability(truth, result.probabilities))
+            model: charts.draw_reliability(
+                model, reliability(truth, result.images["predicted_index"].to_numpy(), result.probabilities)
+            )
             for model, result in results.items()
         },
     }

@@ -1,19 +1,16 @@
 """Train a dense head on the stored features of the training images."""
 
-from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from stages.shared import conv_base, machine, models
+from stages.shared import conv_base, technique
 from stages.shared.command import run
 from stages.shared.conv_base import ConvBase, ImageSize
-from stages.shared.curves import draw_curves, write_epochs
-from stages.shared.files import keep
 from stages.shared.head import Head, add_head, base_output
 from stages.shared.parameters import read_parameters
 from stages.shared.splits import class_names, read_split
-from stages.shared.training import Training, train_above
+from stages.shared.training import Training
 
 
 class HeadTraining(Head, Training):
@@ -44,19 +41,16 @@ def main(
     names = class_names(train)
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
     classifier = add_head(base, parameters.head, len(names), parameters.head.seed)
-    history, kept = train_above(
+    technique.apply(
         classifier,
+        names,
         base_output(classifier),
         (train, train_features),
         (validation, validation_features),
         parameters.head,
-        partial(write_epochs, metrics=metrics, table=curves),
+        "head",
+        technique.Results(model, metrics, curves, picture, circumstances, record),
     )
-    models.save(classifier, model, names)
-    draw_curves(curves, picture)
-    machine.record(classifier, circumstances)
-    keep(record, metrics, curves, picture)
-    print(f"{model}: epoch {kept}, validation accuracy {history['validation_accuracy'][kept - 1]:.3f}")
 
 
 if __name__ == "__main__":

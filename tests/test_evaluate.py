@@ -12,12 +12,12 @@ from sklearn.metrics import f1_score, roc_auc_score
 from stages.shared.intervals import area, bootstrap, draw_counts, mcnemar
 from stages.shared.metrics import (
     calibration_error,
+    judge,
     measure,
-    per_class,
     reliability,
     roc_curve,
-    with_intervals,
 )
+from stages.shared.prediction import per_class, predict_classes
 from tests.conftest import run
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -27,20 +27,34 @@ ONE = np.array(
 
 
 def test_two_classes():
-    found = measure(TRUTH, per_class(ONE[:, np.newaxis]), ["cat", "dog"])
+    found = judge(TRUTH, per_class(ONE[:, np.newaxis]), ["cat", "dog"], 0.5)
     of_true_class = np.where(TRUTH == 1, ONE, 1 - ONE)
     assert found["accuracy"] == found["balanced_accuracy"] == 0.75
     assert found["loss"] == pytest.approx(-np.log(of_true_class).mean(), rel=1e-6)
     assert found["roc_auc"] == pytest.approx(14 / 16)  # of the 16 pairs, two are in the wrong order
     cat, dog = (1 + 1 + 1 + 4 / 6) / 4, (1 + 1 + 3 / 4 + 4 / 5) / 4  # precision at each, most probable first
     assert found["average_precision"] == pytest.approx((cat + dog) / 2)
-    dog = found["per_class"]["dog"]
+    dog = found["per_class"][1]
+    assert dog["class"] == "dog"
     assert dog["precision"] == dog["recall"] == dog["f1"] == 0.75
-    intervals = with_intervals(found, TRUTH, per_class(ONE[:, np.newaxis]))
-    assert intervals["accuracy_interval"] == pytest.approx([0.4093, 0.9285], abs=1e-4)  # Wilson's formula
-    assert intervals["per_class"]["dog"]["f1_interval"][1] == 1
+    assert found["accuracy_interval"] == pytest.approx([0.4093, 0.9285], abs=1e-4)  # Wilson's formula
+    assert dog["f1_interval"][1] == 1
     assert found["brier_score"] == pytest.approx(((ONE - TRUTH) ** 2).mean())
     assert found["confusion_matrix"] == [[3, 1], [1, 3]]
+
+
+def test_both_thresholds_are_reported():
+    found = judge(TRUTH, per_class(ONE[:, np.newaxis]), ["cat", "dog"], 0.35)
+    assert (found["threshold"], found["accuracy"], found["accuracy_at_half"]) == (0.35, 0.875, 0.75)
+    assert found["confusion_matrix"] == [[3, 1], [0, 4]]
+    dog = found["per_class"][1]
+    assert (dog["recall"], dog["precision"], dog["recall_at_half"], dog["precision_at_half"]) == (
+        1,
+        0.8,
+        0.75,
+        0.75,
+    )
+    assert found["accuracy_interval"] == pytest.approx([0.5291, 0.9776], abs=1e-4)
 
 
 def test_three_classes_and_one_that_is_never_predicted():
@@ -48,14 +62,15 @@ def test_three_classes_and_one_that_is_never_predicted():
     probabilities = np.array(
         [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.1, 0.7, 0.2], [0.6, 0.3, 0.1], [0.1, 0.6, 0.3]]
     )
-    found = measure(truth, probabilities, ["a", "b", "c"])
+    found = judge(truth, probabilities, ["a", "b", "c"], None)
+    assert not {"threshold", "accuracy_at_half"} & set(found)
     assert found["confusion_matrix"] == [[1, 1, 0], [1, 2, 0], [0, 1, 0]]
     assert found["accuracy"] == 0.5
     assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
     assert found["loss"] == pytest.approx(-np.log([0.8, 0.2, 0.8, 0.7, 0.3, 0.3]).mean())
-    b, c = found["per_class"]["b"], found["per_class"]["c"]
+    _, b, c = found["per_class"]
     assert [b["precision"], b["recall"], b["f1"]] == pytest.approx([2 / 4, 2 / 3, 4 / 7])
-    assert c == {"precision": 0, "recall": 0, "f1": 0}
+    assert c == {"class": "c", "precision": 0, "recall": 0, "f1": 0, "f1_interval": [0, 0]}
     assert found["brier_score"] == pytest.approx(((probabilities - np.eye(3)[truth]) ** 2).sum(axis=1).mean())
     areas = [7 / 8, 6.5 / 9, 1]  # of each class against the rest, counted in pairs, ties as a half
     assert found["roc_auc"] == pytest.approx(np.mean(areas))
@@ -64,11 +79,12 @@ def test_three_classes_and_one_that_is_never_predicted():
 def test_calibration_error_is_that_of_the_bins():
     probabilities = per_class(np.array([0.95, 0.93, 0.91, 0.72, 0.25], "float32")[:, np.newaxis])
     truth = np.array([1, 1, 0, 1, 0])
-    table = reliability(truth, probabilities)
+    predicted = predict_classes(probabilities, 0.5)
+    table = reliability(truth, predicted, probabilities)
     assert table["images"].to_dict() == {7: 2, 9: 3}
     assert table["accuracy"].tolist() == [1, pytest.approx(2 / 3)]
     expected = (2 * (1 - 0.735) + 3 * (0.93 - 2 / 3)) / 5
-    assert calibration_error(truth, probabilities) == pytest.approx(expected, rel=1e-6)
+    assert calibration_error(truth, predicted, probabilities) == pytest.approx(expected, rel=1e-6)
 
 
 def test_bootstrap_is_that_of_resampled_images():
@@ -82,13 +98,14 @@ def test_bootstrap_is_that_of_resampled_images():
     for index in range(3):
         expected = roc_auc_score(truth[rows] == index, probabilities[rows, index])
         assert area(truth == index, probabilities[:, index], counts)[3] == pytest.approx(expected)
-    found = bootstrap(truth, probabilities)
-    measured = measure(truth, probabilities, ["a", "b", "c"])
+    predicted = probabilities.argmax(axis=1)
+    found = bootstrap(truth, predicted, probabilities)
+    measured = measure(truth, predicted, probabilities, ["a", "b", "c"])
     assert found["roc_auc"][0] < measured["roc_auc"] < found["roc_auc"][1]
     assert 0.05 < found["roc_auc"][1] - found["roc_auc"][0] < 0.25
     for index, name in enumerate("abc"):
         f1 = [
-            f1_score(truth[rows], probabilities[rows].argmax(axis=1), labels=[index], average="macro")
+            f1_score(truth[rows], predicted[rows], labels=[index], average="macro")
             for rows in (np.repeat(np.arange(60), one) for part in draw_counts(truth) for one in part)
         ]
         assert found["f1"][index] == pytest.approx(np.quantile(f1, [0.025, 0.975]))
@@ -111,7 +128,9 @@ def test_roc_curve_of_many_classes_has_the_area_that_is_reported():
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), len(truth))
     curve = roc_curve(truth, probabilities)
     area = np.trapezoid(curve["true_positive_rate"], curve["false_positive_rate"])
-    assert area == pytest.approx(measure(truth, probabilities, ["a", "b", "c"])["roc_auc"])
+    assert area == pytest.approx(
+        measure(truth, probabilities.argmax(axis=1), probabilities, ["a", "b", "c"])["roc_auc"]
+    )
     assert curve.iloc[0].tolist() == [0, 0] and curve.iloc[-1].tolist() == [1, 1]
     assert (curve.diff().dropna() >= 0).all(axis=None)
 
@@ -120,10 +139,10 @@ def test_everything_written_agrees(extracted):
     run("train_head", "train_augmented", "fine_tune", "evaluate")
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
     differences = evaluation.pop("differences")
-    assert list(differences) == [
-        "augmented_against_head",
-        "fine_tuned_against_head",
-        "fine_tuned_against_augmented",
+    assert [(pair["after"], pair["before"]) for pair in differences] == [
+        ("augmented", "head"),
+        ("fine_tuned", "head"),
+        ("fine_tuned", "augmented"),
     ]
     assert list(evaluation) == ["head", "augmented", "fine_tuned"]
     for model, found in evaluation.items():
@@ -134,6 +153,8 @@ def test_everything_written_agrees(extracted):
             columns=["apple", "pear"], fill_value=0
         )
         assert found["confusion_matrix"] == matrix.to_numpy().tolist()
-        assert (table["predicted"] == np.where(table["probability_pear"] > 0.5, "pear", "apple")).all()
+        assert (
+            table["predicted"] == np.where(table["probability_pear"] > found["threshold"], "pear", "apple")
+        ).all()
     for picture in ("confusion_matrices", "roc_curves"):
         assert Image.open(f"metrics/{picture}.png").size > (300, 300)

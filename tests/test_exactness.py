@@ -57,7 +57,7 @@ def augmentation_schema():
 
 
 def assert_same_weights(classifier: keras.Model, file: str) -> None:
-    stored, _ = models.load(Path(file))
+    stored, _, _ = models.load(Path(file))
     assert [w.path for w in stored.weights] == [w.path for w in classifier.weights]
     for ours, theirs in zip(stored.weights, classifier.weights):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-8, err_msg=ours.path)
@@ -78,7 +78,7 @@ def test_stored_views_train_to_the_weights_of_end_to_end_training(extracted):
 def test_stored_activations_fine_tune_to_the_weights_of_end_to_end_training(extracted):
     change(fine_tune__batch_size=5, fine_tune__epochs=3, fine_tune__learning_rate=1e-5)
     run("train_augmented", "fine_tune")
-    classifier, _ = models.load(Path("data/models/augmented.keras"))
+    classifier, _, _ = models.load(Path("data/models/augmented.keras"))
     before = classifier.get_layer("block5_conv1").kernel.numpy()
     train_end_to_end(classifier, "block4_pool", read_parameters(fine_tune.Parameters).fine_tune)
     assert np.abs(classifier.get_layer("block5_conv1").kernel.numpy() - before).max() > 5e-5

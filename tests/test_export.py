@@ -125,10 +125,11 @@ def test_every_format_predicts_the_same(project, capsys, form):
     assert run_elsewhere(form, folder, pixels[1:2]) == pytest.approx(expected[1:2], abs=1e-5)
     assert json.loads((folder / "model.json").read_text()) == {
         "class_names": ["apple", "pear"],
+        "threshold": models.load(Path("data/models/fine_tuned.keras"))[2],
         "size": 32,
         "interpolation": "bilinear",
         "input": "(n, 32, 32, 3) float32: RGB pixels from 0 to 255",
-        "output": "(n, 1) float32: the probability of pear",
+        "output": "(n, 1) float32: the probability of pear, which is predicted above the threshold",
         "computes_in": "float32",
     }
 
@@ -160,11 +161,11 @@ def test_refused_where_it_predicts_otherwise(project, monkeypatch):
     kept = Path("export/fine_tuned_keras/model.keras").read_bytes()
     real = export.write
 
-    def damage(model, names, form, file):
-        wrong, _ = models.load(Path("data/models/fine_tuned.keras"))
+    def damage(model, names, threshold, form, file):
+        wrong, _, _ = models.load(Path("data/models/fine_tuned.keras"))
         bias = wrong.get_layer("probability").bias
         bias.assign(bias + 0.01)  # p (1 - p) of it in the probability: at most 0.0025
-        real(wrong, names, form, file)
+        real(wrong, names, threshold, form, file)
 
     monkeypatch.setattr(export, "write", damage)
     with pytest.raises(
@@ -184,7 +185,7 @@ def test_refused_where_it_predicts_otherwise(project, monkeypatch):
 def test_refused_where_a_probability_is_no_number():
     sound = np.array([[0.4, 0.6], [0.7, 0.3]])
     with pytest.raises(UserError, match="by up to nan"):
-        export.compare(sound * np.nan, sound, 1, "itself")
+        export.compare(sound * np.nan, sound, 0.5, 1, "itself")
 
 
 def test_refused_where_the_gate_is_not_met(project, capsys):

@@ -94,7 +94,7 @@ def test_more_than_two_classes(project, capsys):
     pooled = keras.layers.GlobalAveragePooling2D()(pixels)
     output = keras.layers.Dense(3, activation="softmax", kernel_initializer=keras.initializers.Identity(0.1))
     classifier = keras.Model(pixels, output(pooled))
-    models.save(classifier, Path("colours.keras"), ["red", "green", "NA"])
+    models.save(classifier, Path("colours.keras"), ["red", "green", "NA"], None)
     image = some_images(1)[0]
     mean = predict.read(image, 8, "bilinear").mean(axis=(0, 1))
     row = predictions(capsys, [image], "colours.keras").iloc[0]

@@ -24,7 +24,8 @@ from stages.shared.curves import write_epochs
 from stages.shared.grad_cam import grad_cam, last_maps
 from stages.shared.head import Head, add_head
 from stages.shared.intervals import mcnemar
-from stages.shared.metrics import measure, precision_recall_curve, roc_curve, with_intervals
+from stages.shared.metrics import judge, precision_recall_curve, roc_curve
+from stages.shared.prediction import predict_classes
 from stages.shared.splits import class_names, read_split
 from stages.shared.thumbnails import overlay
 from tests.conftest import (
@@ -126,8 +127,8 @@ def test_the_page_says_what_evaluate_found(inside):
         low, high = found["accuracy_interval"]
         assert f"{found['accuracy']:.3f} {low:.3f}–{high:.3f}" in text
         assert f"expected calibration error {found['calibration_error']:.3f}" in text
-    for sentence in sentences.describe_differences(differences):
-        assert sentence in text
+    for pair in differences:
+        assert sentences.describe_difference(**pair) in text
     assert (
         "45 images of 3 classes: 21 to learn from, 12 to watch the training (validation), and 12 for" in text
     )
@@ -169,22 +170,29 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     names = class_names(test)
     truth = test["class_index"].to_numpy()
     probabilities = np.roll(np.eye(classes, dtype="float32"), shift, axis=1)[truth]
+    threshold = 0.5 if classes == 2 else None
     evaluation = {}
     tables = Path("data/evaluation")
     for model in sentences.MODELS:
-        evaluation[model] = with_intervals(measure(truth, probabilities, names), truth, probabilities)
-        write_predictions(test, probabilities, names, tables / f"{model}_predictions.csv")
+        evaluation[model] = judge(truth, probabilities, names, threshold)
+        write_predictions(
+            test,
+            predict_classes(probabilities, threshold),
+            probabilities,
+            names,
+            tables / f"{model}_predictions.csv",
+        )
         roc_curve(truth, probabilities).to_csv(tables / f"{model}_roc.csv", index=False)
         columns = [f"{part}_{kind}" for part in ("train", "validation") for kind in ("accuracy", "loss")]
         history = pd.DataFrame([[0.5] * 4], columns=columns)
         write_epochs(history, 1, Path(f"metrics/{model}.json"), Path(f"metrics/{model}_curves.csv"))
     same = mcnemar(truth == truth, truth == truth)
     pairs = combinations(sentences.MODELS, 2)
-    evaluation["differences"] = {f"{after}_against_{before}": same for before, after in pairs}
+    evaluation["differences"] = [{"after": after, "before": before, **same} for before, after in pairs]
     Path("metrics/evaluation.json").write_text(json.dumps(evaluation))
     head = Head(pooling="average", units=4, dropout=0.5)
     classifier = add_head(build("mobilenet", 32), head, classes, seed=0)
-    models.save(classifier, Path("data/models/fine_tuned.keras"), names)
+    models.save(classifier, Path("data/models/fine_tuned.keras"), names, threshold)
 
 
 def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
@@ -227,8 +235,7 @@ def test_many_classes_and_no_right_image(classes, tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_sentence_on_a_difference(counts, sentence):
-    found = dict(zip(("corrected", "spoiled", "p_value"), counts))
-    assert sentences.describe_differences({"fine_tuned_against_augmented": found}) == [sentence]
+    assert sentences.describe_difference("fine_tuned", "augmented", *counts) == sentence
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from stages.shared.training import Training, class_weights, read_batches
 from tests.conftest import change, run
 
 
-def measured(model: str, split: str) -> tuple[float, float]:
+def measured(model: str, split: str, threshold: float = 0.5) -> tuple[float, float]:
     """Return accuracy and loss of a saved model on the stored features of `split`."""
-    classifier, _ = models.load(Path(model))
+    classifier, _, _ = models.load(Path(model))
     features = np.load(f"data/features/{split}.npy", allow_pickle=False)
     truth = read_split(Path(f"data/splits/{split}.csv"))["class_index"].to_numpy()
     p = above(classifier, "block5_pool")(features).numpy()[:, 0].astype("float64")
-    return ((p > 0.5) == truth).mean(), -np.log(np.where(truth == 1, p, 1 - p)).mean()
+    return ((p > threshold) == truth).mean(), -np.log(np.where(truth == 1, p, 1 - p)).mean()
 
 
 def test_prints_what_it_trains(extracted, capsys):
@@ -45,6 +45,10 @@ def test_metrics_are_those_of_the_last_epoch_and_of_the_saved_model(extracted):
     metrics = json.loads(Path("metrics/head.json").read_text())
     curves = pd.read_csv("metrics/head_curves.csv", index_col="epoch")
     assert list(curves.index) == [1, 2, 3] and metrics.pop("epoch") == 3
+    threshold, at_threshold = metrics.pop("threshold"), metrics.pop("validation_accuracy_at_threshold")
+    assert models.load(Path("data/models/head.keras"))[2] == threshold
+    assert at_threshold == measured("data/models/head.keras", "validation", threshold)[0]
+    assert at_threshold >= metrics["validation_accuracy"]
     assert (
         metrics
         == curves.loc[3, ["train_accuracy", "validation_accuracy", "train_loss", "validation_loss"]].to_dict()
@@ -79,7 +83,7 @@ def test_early_stopping_keeps_the_best_epoch(extracted):
 def test_pooling(extracted, pooling, inputs):
     change(head__pooling=pooling)
     run("train_head")
-    classifier, names = models.load(Path("data/models/head.keras"))
+    classifier, names, _ = models.load(Path("data/models/head.keras"))
     assert classifier.get_layer("dense").kernel.shape == (inputs, 8)
     assert names == ["apple", "pear"]
     assert classifier.count_params() == 14_714_688 + inputs * 8 + 8 + 8 + 1
@@ -103,6 +107,7 @@ def test_class_weights_are_those_of_scikit_learn():
         epochs=1,
         patience_epochs=None,
         class_weights="balanced",
+        threshold_for="accuracy",
         seed=0,
     )
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
@@ -144,7 +149,7 @@ def test_metrics_and_curves_can_be_read_after_every_epoch(extracted, monkeypatch
         write_epochs(history, kept, metrics, table)
         seen.append((json.loads(metrics.read_text())["epoch"], len(pd.read_csv(table))))
 
-    monkeypatch.setattr("stages.train_head.write_epochs", write)
+    monkeypatch.setattr("stages.shared.technique.write_epochs", write)
     run("train_head")
     assert seen == [(1, 1), (2, 2)]
 

@@ -81,7 +81,7 @@ def read_table(files: DVCFileSystem, path: str, rev: str | None) -> pd.DataFrame
 
 def with_confidence(predictions: pd.DataFrame) -> pd.DataFrame:
     """Return what an image is, its path, predicted and probability, the one of the predicted class."""
-    probability = predictions.filter(like="probability_").max(axis=1)
+    probability = [row[f"probability_{row['predicted']}"] for _, row in predictions.iterrows()]
     return predictions[[*IMAGE, "path", "predicted"]].assign(probability=probability)
 
 

@@ -26,8 +26,8 @@ from stages.shared import models
 from stages.shared.command import UserError
 from stages.shared.extraction import ImagesFolder
 from stages.shared.images import Interpolation, read_blocks
-from stages.shared.metrics import per_class
 from stages.shared.parameters import read_parameters
+from stages.shared.prediction import per_class, predict_classes
 from stages.shared.splits import read_split
 from tools.compare import MODELS
 from tools.gate import Gate, check, parse
@@ -49,7 +49,7 @@ def main(name: str, form: str, folder: Path) -> None:
     for file in (source, split):
         if not file.is_file():
             raise UserError(f"{file} is missing: run dvc repro, or dvc pull it where a colleague pushed it.")
-    model, names = models.load(source)
+    model, names, threshold = models.load(source)
     test = read_split(split)
     if not test["class_index"].map(dict(enumerate(names))).equals(test["label"]):
         raise UserError(f"{source} was trained on other classes than {split} has: run dvc repro.")
@@ -63,13 +63,13 @@ def main(name: str, form: str, folder: Path) -> None:
     exported, _ = next(iter(references.values()))
     with whole_folder(folder / f"{name}_{form}") as unfinished:
         file = unfinished / FILES[form]
-        write(exported, names, form, file)
-        describe(exported, names, parameters.interpolation, unfinished / "model.json")
+        write(exported, names, threshold, form, file)
+        describe(exported, names, threshold, parameters.interpolation, unfinished / "model.json")
         runtimes = [load(form, file), *(in_keras(model) for model, _ in references.values())]
         found, *expected = predict(runtimes, test, parameters, model.input_shape[1])
         for (reference, (_, tolerance)), probabilities in zip(references.items(), expected):
-            compare(found, probabilities, tolerance, reference)
-        check_gate(name, parameters.gate, test, names, found)
+            compare(found, probabilities, threshold, tolerance, reference)
+        check_gate(name, parameters.gate, test, names, threshold, found)
     print(f"{folder / f'{name}_{form}'}: {FILES[form]}, model.json")
 
 
@@ -87,14 +87,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
         unfinished.rename(path)
 
 
-def describe(model: keras.Model, names: list[str], interpolation: Interpolation, file: Path) -> None:
+def describe(
+    model: keras.Model, names: list[str], threshold: float | None, interpolation: Interpolation, file: Path
+) -> None:
     """Write what a caller of `model` has to know as JSON."""
     size, outputs = model.input_shape[1], model.output_shape[1]
     meaning = (
-        f"the probability of {names[1]}" if outputs == 1 else "of each class its probability, in that order"
+        f"the probability of {names[1]}, which is predicted above the threshold"
+        if outputs == 1
+        else "of each class its probability, in that order"
     )
     description = {
         "class_names": names,
+        "threshold": threshold,
         "size": size,
         "interpolation": interpolation,
         "input": f"(n, {size}, {size}, 3) float32: RGB pixels from 0 to 255",
@@ -119,14 +124,17 @@ def predict(
     return [per_class(np.concatenate(output)) for output in outputs]
 
 
-def compare(found: np.ndarray, expected: np.ndarray, tolerance: float, reference: str) -> None:
+def compare(
+    found: np.ndarray, expected: np.ndarray, threshold: float | None, tolerance: float, reference: str
+) -> None:
     """Print how far the probabilities `found` are from `expected`, and raise UserError beyond `tolerance`.
 
-    Within it, another class can be predicted only where the two best are a tie: less than twice
-    the tolerance apart.
+    Within it, another class can be predicted only where the two best are a tie, less than twice the
+    tolerance apart, or a probability is as near as that to the threshold.
     """
     difference = np.abs(found - expected).max()
-    otherwise = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
+    classes, others = (predict_classes(one, threshold) for one in (found, expected))
+    otherwise = int((classes != others).sum())
     said = (
         f"probabilities differ from those of {reference} by up to {difference:.1e} (tolerance {tolerance:g}), "
         f"the predicted class on {otherwise} of {len(found)} images"
@@ -136,9 +144,12 @@ def compare(found: np.ndarray, expected: np.ndarray, tolerance: float, reference
     print(said)
 
 
-def check_gate(name: str, gate: Gate, test: pd.DataFrame, names: list[str], found: np.ndarray) -> None:
+def check_gate(
+    name: str, gate: Gate, test: pd.DataFrame, names: list[str], threshold: float | None, found: np.ndarray
+) -> None:
     """Raise UserError where the probabilities `found` break a rule of `gate` that states a limit."""
-    table = test.assign(**{f"probability_{label}": found[:, index] for index, label in enumerate(names)})
+    columns = {f"probability_{label}": found[:, index] for index, label in enumerate(names)}
+    table = test.assign(predicted=np.array(names)[predict_classes(found, threshold)], **columns)
     for text in gate.rules:
         rule = parse(text)
         if rule.model == name and rule.kind in ("at least", "at most"):

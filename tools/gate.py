@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from stages.shared.command import UserError
 from stages.shared.intervals import draw_counts
-from stages.shared.metrics import measure
+from stages.shared.metrics import METRICS, measure_classes
 from stages.shared.parameters import Section, read_parameters
 from tools.compare import IMAGE, MODELS, read_predictions
 
@@ -118,12 +118,18 @@ def look_up(metric: str, predictions: pd.DataFrame) -> float:
     """Return the metric with that name in metrics/evaluation.json, of `predictions`."""
     probabilities = predictions.filter(like="probability_")
     names = [column.removeprefix("probability_") for column in probabilities]
-    truth = predictions["label"].map(names.index).to_numpy()
-    values = pd.json_normalize(measure(truth, probabilities.to_numpy("float32"), names)).iloc[0]
-    known = [name for name in values.index if name != "confusion_matrix"]
-    if metric not in known:
-        raise UserError(f"params.yaml: gate.rules names {metric!r}, but the metrics are {', '.join(known)}.")
-    return float(values[metric])
+    truth, predicted = (predictions[column].map(names.index).to_numpy() for column in ("label", "predicted"))
+    if metric in METRICS:
+        return METRICS[metric](truth, predicted, probabilities.to_numpy("float32"))
+    of_classes = {
+        f"per_class.{found['class']}.{name}": found[name]
+        for found in measure_classes(truth, predicted, names)
+        for name in ("precision", "recall", "f1")
+    }
+    if metric not in of_classes:
+        known = ", ".join([*METRICS, *of_classes])
+        raise UserError(f"params.yaml: gate.rules names {metric!r}, but the metrics are {known}.")
+    return of_classes[metric]
 
 
 if __name__ == "__main__":

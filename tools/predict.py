@@ -32,8 +32,8 @@ from stages.shared import models
 from stages.shared.command import UserError
 from stages.shared.images import BLOCK, Interpolation, decode
 from stages.shared.inference import compiled
-from stages.shared.metrics import per_class
 from stages.shared.parameters import read_parameters
+from stages.shared.prediction import per_class, predict_classes
 from tools.image_files import find
 from tools.prediction_formats import FORMATS, printable
 
@@ -50,20 +50,21 @@ def main(arguments: list[str], model: str, format: str) -> int:
     if not paths:
         searched = ("standard input" if argument == "-" else printable(argument) for argument in arguments)
         raise UserError(f"no image to predict: there is no file in {', '.join(searched)}.")
-    infer, size, names = load(model)
+    infer, size, names, threshold = load(model)
     write, bad = FORMATS[format](names, paths), 0
     with tqdm(total=len(paths), unit="image", mininterval=1, disable=None) as progress:  # None: on terminals
         for block, images in read_blocks(paths, size, interpolation):
             pixels = [image for image in images if isinstance(image, np.ndarray)]
-            probabilities = iter(predict(infer, pixels) if pixels else ())
+            probabilities = predict(infer, pixels) if pixels else np.empty((0, len(names)))
+            rows = zip(predict_classes(probabilities, threshold), probabilities)
             with tqdm.external_write_mode():
                 for path, image in zip(block, images):
                     if isinstance(image, str):
                         print(f"{printable(path)}: {image}", file=sys.stderr)
                         continue
-                    row = next(probabilities)
+                    predicted, row = next(rows)
                     # The shortest decimals that are these float32 numbers, as in evaluate's tables.
-                    write(path, names[row.argmax()], [float(str(probability)) for probability in row])
+                    write(path, names[predicted], [float(str(probability)) for probability in row])
                 sys.stdout.flush()
             bad += len(images) - len(pixels)
             progress.update(len(block))
@@ -72,8 +73,10 @@ def main(arguments: list[str], model: str, format: str) -> int:
     return bad
 
 
-def load(model: str) -> tuple[Callable[[np.ndarray], list[np.ndarray]], int, list[str]]:
-    """Return the model with that name or in that `.keras` file, compiled, its image size and its class names."""
+def load(model: str) -> tuple[Callable[[np.ndarray], list[np.ndarray]], int, list[str], float | None]:
+    """Return the model with that name or in that `.keras` file, compiled, its image size, its class names and
+    its threshold.
+    """
     file = Path(model if model.endswith(".keras") else f"data/models/{model}.keras")
     if not file.is_file():
         raise UserError(
@@ -81,11 +84,11 @@ def load(model: str) -> tuple[Callable[[np.ndarray], list[np.ndarray]], int, lis
             "or the path of a .keras file."
         )
     try:
-        classifier, names = models.load(file)
+        classifier, names, threshold = models.load(file)
     except Exception as error:  # zipfile, json and Keras raise many kinds on foreign files
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{file} is no model that this pipeline saved: {reason}") from None
-    return compiled(classifier), classifier.input_shape[1], names
+    return compiled(classifier), classifier.input_shape[1], names, threshold
 
 
 def read_blocks(

@@ -36,10 +36,10 @@ def in_float32(model: keras.Model) -> keras.Model:
     return copy
 
 
-def write(model: keras.Model, names: list[str], form: str, file: Path) -> None:
+def write(model: keras.Model, names: list[str], threshold: float | None, form: str, file: Path) -> None:
     """Write `model` to `file`, a folder for savedmodel, for batches of any size."""
     if form == "keras":
-        models.save(model, file, names)
+        models.save(model, file, names, threshold)
     elif form == "savedmodel":
         model.export(file, format="tf_saved_model", verbose=False)
     elif form == "tflite":

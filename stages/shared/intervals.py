@@ -27,15 +27,14 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> dict:
     return {"corrected": corrected, "spoiled": spoiled, "p_value": float(p)}
 
 
-def bootstrap(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+def bootstrap(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
     """Return 95 % intervals of roc_auc, (2,), and of each class's f1, (classes, 2).
 
     Percentiles over resamples of the images within each true class; metrics as `metrics.measure`
-    defines them, of class indices `truth`, (n,), and `probabilities`, (n, classes).
+    defines them, of class indices `truth` and `predicted`, (n,), and `probabilities`, (n, classes).
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993).
     """
     classes = range(probabilities.shape[1])
-    predicted = probabilities.argmax(axis=1)
     areas, f1 = [], []
     for counts in draw_counts(truth):
         by_class = [area(truth == index, probabilities[:, index], counts) for index in classes]

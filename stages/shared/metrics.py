@@ -6,84 +6,112 @@ import pandas as pd
 from sklearn import metrics
 
 from stages.shared.intervals import bootstrap, wilson
+from stages.shared.prediction import predict_classes
 
 
-def per_class(output: np.ndarray) -> np.ndarray:
-    """Return (n, classes) float32 probabilities from a model's output, which is (n, 1) for two classes."""
-    return np.hstack([1 - output, output]) if output.shape[1] == 1 else output
+def measure(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, names: list[str]) -> dict:
+    """Return the METRICS of predictions for images of the class indices `truth`, (n,), and per class.
 
-
-def measure(truth: np.ndarray, probabilities: np.ndarray, names: list[str]) -> dict:
-    """Return the metrics of `probabilities`, (n, classes), given the class indices `truth`, (n,).
-
-    Loss is the mean cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7.
-    ROC AUC and average precision are means over the classes, each against the rest; for two classes
-    the two ROC AUCs are the same figure. The confusion matrix counts images, a row a true class and
-    a column a predicted one. The Brier score is the mean square error of the probabilities, of one
-    class where there are two, summed over the classes where there are more.
+    `predicted` are class indices, (n,), and `probabilities` (n, classes). The confusion matrix counts
+    images, a row a true class and a column a predicted one. It and what there is per class are
+    lists, which DVC leaves out of its tables.
     """
-    predicted = probabilities.argmax(axis=1)
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        truth, predicted, labels=range(len(names)), zero_division=0
-    )
-    positive = np.eye(len(names), dtype=int)[truth]  # (n, classes), one column a class
-    loss = keras.losses.sparse_categorical_crossentropy(truth, probabilities.astype("float64"))
     return {
-        "accuracy": float(metrics.accuracy_score(truth, predicted)),
-        "loss": float(np.mean(loss)),
-        "balanced_accuracy": float(metrics.balanced_accuracy_score(truth, predicted)),
-        "roc_auc": float(metrics.roc_auc_score(positive, probabilities, average="macro")),
-        "average_precision": float(metrics.average_precision_score(positive, probabilities, average="macro")),
-        "brier_score": float(metrics.brier_score_loss(truth, probabilities, labels=range(len(names)))),
-        "calibration_error": calibration_error(truth, probabilities),
-        "per_class": {
-            name: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
-            for i, name in enumerate(names)
-        },
+        **{name: float(metric(truth, predicted, probabilities)) for name, metric in METRICS.items()},
+        "per_class": measure_classes(truth, predicted, names),
         "confusion_matrix": metrics.confusion_matrix(truth, predicted, labels=range(len(names))).tolist(),
     }
 
 
-def with_intervals(measured: dict, truth: np.ndarray, probabilities: np.ndarray) -> dict:
-    """Return `measured`, what `measure` says of these predictions, with 95 % intervals beside the metrics.
+def measure_classes(truth: np.ndarray, predicted: np.ndarray, names: list[str]) -> list[dict]:
+    """Return class, precision, recall and f1 of each class, 0 where there is nothing to divide by."""
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        truth, predicted, labels=range(len(names)), zero_division=0
+    )
+    return [
+        {"class": name, "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
+        for i, name in enumerate(names)
+    ]
 
-    Of accuracy Wilson's, and of ROC AUC and each class's F1 bootstrapped within each class.
+
+def judge(truth: np.ndarray, probabilities: np.ndarray, names: list[str], threshold: float | None) -> dict:
+    """Return what `measure` says of a model's predictions at its threshold, with 95 % intervals.
+
+    Of accuracy Wilson's, and of ROC AUC and each class's F1 bootstrapped within each class. Where
+    there is a threshold it is beside them, with what accuracy, precision, recall and F1 are at 0.5.
     """
-    intervals = bootstrap(truth, probabilities)
-    per_class = {
-        name: {**found, "f1_interval": interval.tolist()}
-        for (name, found), interval in zip(measured["per_class"].items(), intervals["f1"])
-    }
-    return {
-        **measured,
-        "accuracy_interval": wilson(int((probabilities.argmax(axis=1) == truth).sum()), len(truth)),
-        "roc_auc_interval": intervals["roc_auc"].tolist(),
-        "per_class": per_class,
-    }
+    predicted = predict_classes(probabilities, threshold)
+    found = measure(truth, predicted, probabilities, names)
+    intervals = bootstrap(truth, predicted, probabilities)
+    found["accuracy_interval"] = wilson(int((predicted == truth).sum()), len(truth))
+    found["roc_auc_interval"] = intervals["roc_auc"].tolist()
+    for one, interval in zip(found["per_class"], intervals["f1"]):
+        one["f1_interval"] = interval.tolist()
+    if threshold is not None:
+        at_half = measure(truth, predict_classes(probabilities, 0.5), probabilities, names)
+        found |= {"threshold": threshold, "accuracy_at_half": at_half["accuracy"]}
+        for one, other in zip(found["per_class"], at_half["per_class"]):
+            one |= {f"{name}_at_half": other[name] for name in ("precision", "recall", "f1")}
+    return found
 
 
-def reliability(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+def reliability(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """Return images, confidence and accuracy, a row for each tenth of confidence that has images.
 
     Confidence is the mean probability of the predicted class, and accuracy how often it is right.
     """
-    confidence = probabilities.max(axis=1)
-    table = pd.DataFrame(
-        {"confidence": confidence.astype("float64"), "accuracy": probabilities.argmax(axis=1) == truth}
-    )
+    confidence = probabilities[np.arange(len(truth)), predicted].astype("float64")
+    table = pd.DataFrame({"confidence": confidence, "accuracy": predicted == truth})
     tenth = np.minimum((confidence * 10).astype(int), 9)
     return table.groupby(tenth).agg(
         images=("accuracy", "size"), confidence=("confidence", "mean"), accuracy=("accuracy", "mean")
     )
 
 
-def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
+def calibration_error(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the expected calibration error: how far accuracy is from confidence, over all images.
 
     Source: Guo et al., On Calibration of Modern Neural Networks (2017), with ten bins.
     """
-    table = reliability(truth, probabilities)
+    table = reliability(truth, predicted, probabilities)
     return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["images"]))
+
+
+def loss(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7."""
+    return np.mean(keras.losses.sparse_categorical_crossentropy(truth, probabilities.astype("float64")))
+
+
+def roc_auc(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean over the classes, each against the rest: of two classes both are the same figure."""
+    return metrics.roc_auc_score(each_against_the_rest(truth, probabilities), probabilities, average="macro")
+
+
+def average_precision(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean over the classes, each against the rest."""
+    positive = each_against_the_rest(truth, probabilities)
+    return metrics.average_precision_score(positive, probabilities, average="macro")
+
+
+def brier_score(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean square error of the probabilities, of one class where there are two, else of all summed."""
+    return metrics.brier_score_loss(truth, probabilities, labels=range(probabilities.shape[1]))
+
+
+def each_against_the_rest(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return (n, classes) int64: 1 in the column of an image's class."""
+    return np.eye(probabilities.shape[1], dtype=int)[truth]
+
+
+METRICS = {  # each a function of truth, predicted and probabilities, as in `measure`
+    "accuracy": lambda truth, predicted, _: metrics.accuracy_score(truth, predicted),
+    "loss": loss,
+    "balanced_accuracy": lambda truth, predicted, _: metrics.balanced_accuracy_score(truth, predicted),
+    "roc_auc": roc_auc,
+    "average_precision": average_precision,
+    "brier_score": brier_score,
+    "calibration_error": calibration_error,
+}
 
 
 def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:

@@ -30,7 +30,7 @@ def begun(sentence: str) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
-def p_value(p: float) -> str:
+def stated(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
@@ -80,25 +80,18 @@ def describe_accuracies(measured: dict[str, dict], largest: str, baseline: float
     ]
 
 
-def describe_differences(differences: dict[str, dict]) -> list[str]:
-    """Return a sentence on each pair of models in `differences`, as in metrics/evaluation.json."""
-    return [
-        describe_difference(*pair.split("_against_"), found["corrected"], found["spoiled"], found["p_value"])
-        for pair, found in differences.items()
-    ]
-
-
-def describe_difference(after: str, before: str, corrected: int, spoiled: int, p: float) -> str:
+def describe_difference(after: str, before: str, corrected: int, spoiled: int, p_value: float) -> str:
+    """Return a sentence on two models, one of the "differences" in metrics/evaluation.json."""
     if corrected == spoiled == 0:
         return begun(f"{MODELS[after]} and {MODELS[before]} got the same images right and wrong.")
     verdict = (
         "no evidence of a difference"
-        if p > 0.05
+        if p_value > 0.05
         else f"evidence that {MODELS[after]} is {'better' if corrected > spoiled else 'worse'}"
     )
     return begun(
         f"{CHANGES[after]} corrected {counted(corrected, 'image')} and spoiled {spoiled:,} of {MODELS[before]}, "
-        f"{p_value(p)}: {verdict}."
+        f"{stated(p_value)}: {verdict}."
     )
 
 

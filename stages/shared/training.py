@@ -16,6 +16,7 @@ from stages.shared.arrays import StoredArray
 from stages.shared.freeze_point import above, freeze
 from stages.shared.optimizer import RMSprop
 from stages.shared.parameters import Section
+from stages.shared.threshold import AIMS, Aim
 
 
 class Training(Section):
@@ -27,6 +28,7 @@ class Training(Section):
         ge=1, description="a whole number of epochs, 1 or more, or null to train all epochs"
     )
     class_weights: Literal["none", "balanced"] = Field(description="none or balanced")
+    threshold_for: Aim = Field(description=AIMS)
     seed: int = Field(ge=0, lt=2**32, description="a whole number, 0 or more")
 
 

@@ -1,0 +1,102 @@
+"""The threshold that a training chooses on validation, keeps in its model, and every reader goes by."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.shared import models
+from stages.shared.prediction import per_class, predict_classes
+from stages.shared.threshold import check_aim, choose_threshold
+from tests.conftest import change, run
+
+NAMES = ["cat", "dog"]
+TRUTH = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1])
+DOG = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.6, 0.25, 0.35, 0.4], "float32")
+
+
+def choose(aim: str, truth: np.ndarray = TRUTH, dog: np.ndarray = DOG) -> float:
+    return choose_threshold(aim, truth, per_class(dog[:, np.newaxis]), NAMES)
+
+
+@pytest.mark.parametrize(
+    "aim, threshold",
+    [
+        (
+            "accuracy",
+            0.325,
+        ),  # above it two dogs and a cat: 7 of 9; above 0.225 three dogs and two cats: as many
+        ("f1", 0.225),  # (6 / 8 + 8 / 10) / 2; above 0.325 (4 / 6 + 10 / 12) / 2
+        ("recall of dog at least 0.9", 0.225),  # all three dogs
+        ("recall of dog at least 0.6", 0.325),
+        ("recall of cat at least 1", 0.8),  # no image is above the most probable dog, a cat
+    ],
+)
+def test_the_threshold_by_hand(aim, threshold):
+    assert choose(aim) == pytest.approx(threshold)
+
+
+def test_it_is_the_best_of_all_thresholds():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        truth = np.concatenate([[0, 1], rng.integers(0, 2, 40)])
+        dog = (rng.integers(0, 30, 42) / 29).astype("float32")  # with ties, 0 and 1
+        threshold = choose("accuracy", truth, dog)
+        right = [((dog > other) == truth).sum() for other in np.linspace(-0.01, 1, 2000)]
+        assert ((dog > threshold) == truth).sum() == max(right[20:])
+        recall = choose("recall of dog at least 0.8", truth, dog)
+        assert ((dog > recall) & (truth == 1)).sum() >= 0.8 * truth.sum() or recall == 0
+
+
+def test_it_stays_at_a_half_where_no_other_is_better():
+    assert choose("accuracy", np.array([0, 0, 1]), np.array([0.1, 0.2, 0.9], "float32")) == 0.5
+
+
+def test_every_reader_goes_by_it(extracted):
+    """All images of a model that has to find every pear are pears, if need be."""
+    change(head__threshold_for="recall of pear at least 1", head__learning_rate=1e-9)
+    run("train_head", "train_augmented", "fine_tune", "evaluate")
+    _, names, threshold = models.load(Path("data/models/head.keras"))
+    assert names == ["apple", "pear"]
+    metrics = json.loads(Path("metrics/head.json").read_text())
+    evaluation = json.loads(Path("metrics/evaluation.json").read_text())["head"]
+    assert metrics["threshold"] == evaluation["threshold"] == threshold
+    table = pd.read_csv("data/evaluation/head_predictions.csv")
+    above = np.where(table["probability_pear"] > threshold, "pear", "apple")
+    assert (table["predicted"] == above).all()
+    assert evaluation["accuracy"] == (table["label"] == above).mean()
+    assert (
+        evaluation["accuracy_at_half"]
+        == ((table["probability_pear"] > 0.5) == (table["label"] == "pear")).mean()
+    )
+
+
+def test_of_more_than_two_classes_the_most_probable():
+    probabilities = np.array([[0.4, 0.35, 0.25], [0.1, 0.2, 0.7]], "float32")
+    assert predict_classes(probabilities, None).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    "aim, names, sentence",
+    [
+        ("f1", ["a", "b", "c"], "head.threshold_for is 'f1', but of 3 classes the most probable one is predicted: "
+         "it takes accuracy."),
+        ("recall of cow at least 0.9", NAMES, "head.threshold_for is 'recall of cow at least 0.9', but the classes "
+         "are cat and dog."),
+    ],
+)  # fmt: skip
+def test_an_aim_that_does_not_fit_the_classes(aim, names, sentence):
+    check_aim("accuracy", "head", names)
+    with pytest.raises(SystemExit, match=re.escape(f"params.yaml: {sentence}")):
+        check_aim(aim, "head", names)
+
+
+def test_an_aim_that_is_none(extracted):
+    change(head__threshold_for="recall of pear at least 2")
+    with pytest.raises(
+        SystemExit, match="head.threshold_for is 'recall of pear at least 2', but it takes accuracy, "
+    ):
+        run("train_head")
