@@ -1,11 +1,16 @@
 """Where images come from, what is wrong with them, and which split they fall into."""
 
 import json
+from hashlib import sha256
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from stages.shared.assignment import Split, assign
+from stages.shared.groups import place
 from stages.shared.splits import SPLITS
 from tests.conftest import change, class_folders, draw_images, run
 
@@ -256,3 +261,48 @@ def test_class_too_small_for_the_split(workspace):
 )
 def test_wrong_shares(workspace, changes, message):
     assert message in fails(**changes)
+
+
+@pytest.mark.parametrize(
+    "shares, digest",
+    [
+        ((None, 0.25, 0.25), ""),
+        ((20, 10, 10), ""),
+    ],
+)
+def test_without_groups_nothing_has_moved(shares, digest):
+    """The splits that users have are those of the versions before split.group_by."""
+    keys = [sha256(bytes([number])).hexdigest() for number in range(100)]
+    split = Split(**dict(zip(("train", "validation", "test"), shares)), seed=0, group_by=None)
+    splits = assign(pd.DataFrame({"label": ["cat", "dog"] * 50, "key": keys}), split)
+    assert sha256(" ".join(splits).encode()).hexdigest()[:16] == digest
+
+
+ANIMALS = [f"{label}/animal{animal}_{number}.png" for label, animal, number in product(("apple", "pear"), range(20), range(3))]
+
+
+def draw_animals(images: list[str] = ANIMALS) -> None:
+    """Write `images`, and the CSV file that has the animal of each, which a photo of either label may show."""
+    draw_images(Path("animals"), images, size=(4, 4))
+    rows = [f"{path},{animal_of(path)},{path.split('/')[0]}" for path in images]
+    Path("animals/labels.csv").write_text("\n".join(["file,animal,label", *rows]))
+    change(data__images="animals", data__labels_from="animals/labels.csv")
+
+
+def animal_of(path: str) -> str:
+    return path.split("/")[1].split("_")[0]
+
+
+@pytest.mark.parametrize("shares", [(None, 15, 15), (20, 10, 10), (None, 0.25, 0.25)])
+@pytest.mark.parametrize("group_by", [r"animal\d+", r"/(.+)_\d", "column:animal"])
+def test_groups_stay_whole(workspace, capsys, group_by, shares):
+    draw_animals()
+    train, validation, test = shares
+    change(split__group_by=group_by, split__train=train, split__validation=validation, split__test=test)
+    run("split_dataset")
+    splits: dict[str, set[str]] = {}
+    for path, split in members().items():
+        splits.setdefault(animal_of(path), set()).add(split)
+    assert all(len(found) == 1 for found in splits.values())
+    numbers = pd.Series([*found] [0] for found in splits.values()).value_counts()
+    assert report()["groups"] == {split: numbers[split] for split in SPLITS}
