@@ -52,7 +52,7 @@ class Split(Section):
         if group_by is not None and not group_by.startswith(COLUMN):
             try:
                 re.compile(group_by)
-            except re.error as error:
+            except (re.error, OverflowError) as error:
                 raise ValueError(
                     f"{group_by!r} is no regular expression: {error}. A column is written column:NAME."
                 ) from None
