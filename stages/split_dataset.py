@@ -10,9 +10,10 @@ import pandas as pd
 from pydantic import BaseModel, Field
 from tqdm import tqdm
 
-from stages.shared.assignment import Split, assign, count
+from stages.shared.assignment import Split, assign, count, deviation
 from stages.shared.command import UserError, run
 from stages.shared.files import keep, whole
+from stages.shared.groups import join
 from stages.shared.images import fault
 from stages.shared.labels import list_images
 from stages.shared.parameters import Section, read_parameters
@@ -32,13 +33,14 @@ class Parameters(BaseModel):
 
 def main(splits: Path, metrics: Path, record: Path) -> None:
     parameters = read_parameters(Parameters)
-    images = Path(parameters.data.images)
-    table = list_images(images, parameters.data.labels_from)
+    images, split = Path(parameters.data.images), parameters.split
+    table = list_images(images, parameters.data.labels_from, split.group_by)
     table, excluded = check_images(table, images, parameters.data.on_bad_image)
     check_labels(table, images)
     table["class_index"] = pd.factorize(table["label"], sort=True)[0]
-    table["split"] = assign(table, parameters.split)
-    counts = count(table, parameters.split)
+    table["key"] = table["sha256"] if split.group_by is None else join(table)
+    table["split"] = assign(table, split)
+    counts = count(table, split)
 
     for name in SPLITS:
         rows = table[table["split"] == name]
@@ -49,12 +51,19 @@ def main(splits: Path, metrics: Path, record: Path) -> None:
         "identical_images": int(table.duplicated("sha256").sum()),
         "excluded_images": excluded,
     }
+    if split.group_by is not None:
+        report["groups"] = {name: table["key"][table["split"] == name].nunique() for name in SPLITS}
+        report["joined_groups"] = table["group"].nunique() - table["key"].nunique()
     with whole(metrics) as file:
         file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     keep(record, metrics)
     if excluded:
         print(f"left out, for the reasons in {metrics}: {len(excluded)} bad files")
     print(pd.DataFrame(counts).T.to_string())
+    if split.group_by is not None:
+        groups = ", ".join(f"{number} in {name}" for name, number in report["groups"].items())
+        off = deviation(table, split)
+        print(f"groups: {groups}; images per class differ by up to {off:.0f} from what split asks for")
 
 
 def check_images(table: pd.DataFrame, folder: Path, on_bad_image: str) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -1,11 +1,16 @@
 """Where images come from, what is wrong with them, and which split they fall into."""
 
 import json
+from hashlib import sha256
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from stages.shared.assignment import Split, assign
+from stages.shared.groups import place
 from stages.shared.splits import SPLITS
 from tests.conftest import change, class_folders, draw_images, run
 
@@ -256,3 +261,203 @@ def test_class_too_small_for_the_split(workspace):
 )
 def test_wrong_shares(workspace, changes, message):
     assert message in fails(**changes)
+
+
+@pytest.mark.parametrize(
+    "shares, digest", [((None, 0.25, 0.25), "8df8c4e407d732b8"), ((20, 10, 10), "5eca97288d626628")]
+)
+def test_a_split_without_groups_is_the_one_before_there_were_groups(shares, digest):
+    train, validation, test = shares
+    split = Split(seed=0, train=train, validation=validation, test=test, group_by=None)
+    keys = [sha256(bytes([number])).hexdigest() for number in range(100)]
+    splits = assign(pd.DataFrame({"label": ["cat", "dog"] * 50, "key": keys}), split)
+    assert sha256(" ".join(splits).encode()).hexdigest()[:16] == digest
+
+
+def photos(animals: range, each: int = 2) -> list[str]:
+    """Return the names of photos of either label of every animal."""
+    return [
+        f"{label}/animal{animal}_{number}.png"
+        for label, animal, number in product(("apple", "pear"), animals, range(each))
+    ]
+
+
+def animal_of(path: str) -> str:
+    return path.split("/")[1].split("_")[0]
+
+
+def draw_photos(names: list[str]) -> None:
+    draw_images(Path("photos"), names, size=(4, 4))
+    change(data__images="photos", split__group_by=r"animal\d+")
+
+
+def list_photos(animal: str = "animal") -> None:
+    """Write a CSV file with the label and, in the column `animal`, the animal of every photo."""
+    names = sorted(path.relative_to("photos").as_posix() for path in Path("photos").rglob("*.png"))
+    rows = [f"{name},{animal_of(name)},{name.split('/')[0]}" for name in names]
+    Path("photos/labels.csv").write_text("\n".join([f"file,{animal},label", *rows]))
+    change(data__labels_from="photos/labels.csv")
+
+
+def split_photos(**changes) -> dict[str, str]:
+    """Return the split of every animal after `changes` to the parameters, having seen that each has one."""
+    change(**changes)
+    run("split_dataset")
+    found = {(animal_of(path), split) for path, split in members().items()}
+    splits = dict(found)
+    assert len(splits) == len(found)
+    return splits
+
+
+@pytest.mark.parametrize(
+    "group_by, shares",
+    [
+        ("column:animal", (None, 9, 9)),
+        ("column:animal", (None, 0.25, 0.25)),
+        (r"animal\d+", (None, 0.25, 0.25)),
+        (r"/(animal\d+)_\d", (20, 10, 10)),
+    ],
+)
+def test_groups_stay_whole(workspace, capsys, group_by, shares):
+    draw_photos(photos(range(20)))
+    list_photos()
+    train, validation, test = shares
+    splits = split_photos(
+        split__group_by=group_by, split__train=train, split__validation=validation, split__test=test
+    )
+    groups = pd.Series(splits).value_counts()
+    assert report()["groups"] == {name: groups[name] for name in SPLITS}
+    assert report()["joined_groups"] == 0
+    assert list(pd.read_csv("data/splits/train.csv").columns) == ["path", "label", "class_index", "sha256"]
+    if shares == (20, 10, 10):
+        assert groups.to_dict() == {"train": 10, "validation": 5, "test": 5}
+    if shares == (None, 9, 9):
+        assert set(report()["images"]["test"].values()) <= {8, 10}
+        assert (
+            f"groups: {groups['train']} in train, {groups['validation']} in validation, {groups['test']} in test; "
+            "images per class differ by up to"
+        ) in capsys.readouterr().out
+
+
+def test_groups_come_as_near_to_the_counts_as_they_can(workspace, capsys):
+    sizes = {"animal1": 8, "animal2": 4, "animal3": 3}
+    draw_photos(
+        [f"{label}/{name}_{n}.png" for label in "ab" for name, size in sizes.items() for n in range(size)]
+    )
+    splits = split_photos(split__train=None, split__validation=3, split__test=4)
+    assert splits == {"animal1": "train", "animal2": "test", "animal3": "validation"}
+    assert "images per class differ by up to 0 from what split asks for" in capsys.readouterr().out
+    splits = split_photos(split__validation=1, split__test=1)  # 15, 0 and 0 would be nearer
+    assert set(splits.values()) == set(SPLITS)
+    assert report()["images"]["train"] == {"a": 8, "b": 8}
+    assert "images per class differ by up to 5 from what split asks for" in capsys.readouterr().out
+
+
+def test_no_group_can_move_and_no_two_change_places_for_the_better():
+    rng = np.random.default_rng(0)
+    for rows in (3, 4) * 10:
+        members = rng.integers(0, 9, (7, 2))
+        wanted = np.full((rows, 2), 4)
+        wanted[-1] = members.sum(axis=0) - 4 * (rows - 1)
+
+        def cost(placed: np.ndarray) -> tuple[int, int]:
+            counts = np.array([members[placed == row].sum(axis=0) for row in range(rows)])
+            return (counts[:3] == 0).sum(), ((counts - wanted) ** 2).sum()
+
+        placed = place(members, wanted)
+        for group, row in product(range(7), range(rows)):
+            assert cost(np.where(np.arange(7) == group, row, placed)) >= cost(placed)
+        for group, other in product(range(7), repeat=2):
+            exchanged = placed.copy()
+            exchanged[[group, other]] = placed[[other, group]]
+            assert cost(exchanged) >= cost(placed)
+
+
+def test_seed_draws_another_split_of_groups(workspace):
+    draw_photos(
+        [name for number in range(12) for name in photos(range(number, number + 1), each=1 + number % 5)]
+    )
+    first = split_photos(split__train=None, split__validation=8, split__test=8)
+    second = split_photos(split__seed=1)
+    assert first != second
+    largest = {f"animal{number}" for number in (4, 9)}
+    assert {first[name] for name in largest} | {second[name] for name in largest} != {"train"}
+
+
+def test_fractions_never_move_an_old_group(workspace):
+    draw_photos(photos(range(20)))
+    before = split_photos(split__train=None, split__validation=0.25, split__test=0.25)
+    draw_images(Path("photos"), photos(range(10, 40), each=4), size=(4, 4))
+    for image in Path("photos").rglob("animal3_*.png"):
+        image.unlink()
+    after = split_photos()
+    assert len(after) == 39
+    assert {name: split for name, split in before.items() if name != "animal3"}.items() <= after.items()
+
+
+@pytest.mark.parametrize("shares", [(None, 9, 9), (None, 0.25, 0.25)])
+def test_groups_with_identical_images_stay_together(workspace, shares):
+    draw_photos(photos(range(20)))
+    train, validation, test = shares
+    before = split_photos(split__train=train, split__validation=validation, split__test=test)
+    for source, copy in (("animal1_0", "animal12_2"), ("animal12_0", "animal4_2")):
+        Path(f"photos/apple/{copy}.png").write_bytes(Path(f"photos/apple/{source}.png").read_bytes())
+    after = split_photos()
+    assert after["animal1"] == after["animal12"] == after["animal4"]
+    assert report()["joined_groups"] == 2
+    assert sum(report()["groups"].values()) == 18
+    if test == 0.25:
+        assert len({before[name] for name in ("animal1", "animal12", "animal4")}) == 3
+        assert after == before | dict.fromkeys(("animal12", "animal4"), before["animal1"])
+
+
+@pytest.mark.parametrize(
+    "group_by, message",
+    [
+        ("animal(", "split.group_by: 'animal(' is no regular expression: missing ), unterminated subpattern"),
+        ("", "split.group_by is '', but it takes null, a regular expression, or column:NAME of the CSV file"),
+        (5, "split.group_by is 5, but it takes null, a regular expression, or column:NAME of the CSV file"),
+        (
+            "animal[12]",
+            "28 of 36 images have no group, as split.group_by, 'animal[12]', finds none in their paths: "
+            "apple/animal0_0.png, apple/animal0_1.png, apple/animal3_0.png",
+        ),
+        ("animal", "class 'apple' has 18 images in 1 groups, too few for this split: 0 of them would go to "),
+        (
+            "column:animal",
+            "split.group_by is 'column:animal', a column of the CSV file with the labels, but data.labels_from is "
+            "folder: name such a file there, or give split.group_by a regular expression.",
+        ),
+    ],
+)
+def test_wrong_group_by(workspace, group_by, message):
+    draw_photos(photos(range(9)))
+    assert message in fails(split__group_by=group_by, split__train=None)
+
+
+def test_wrong_column(workspace):
+    draw_photos(photos(range(9)))
+    list_photos("beast")
+    assert (
+        "photos/labels.csv has the columns file, beast, label: it needs file and label, once each, and 'animal' for "
+        "split.group_by."
+    ) in fails(split__group_by="column:animal")
+    table = Path("photos/labels.csv")
+    table.write_text(table.read_text().replace("apple/animal0_1.png,animal0", "apple/animal0_1.png,"))
+    assert (
+        "1 files of photos/labels.csv have no beast, or one with blanks around it (in photos): apple/animal0_1.png."
+    ) in fails(split__group_by="column:beast")
+
+
+def test_too_few_images_or_groups_for_the_split(workspace):
+    draw_photos(photos(range(9)))
+    assert "class 'apple' has 18 images, too few for this split, which takes 19 or more" in fails(
+        split__train=None, split__validation=9, split__test=9
+    )
+    assert "class 'apple' has 18 images, too few for this split, which takes 20 or more" in fails(
+        split__train=10, split__validation=5, split__test=5
+    )
+    draw_images(Path("two"), photos(range(2), each=9))
+    assert (
+        "class 'apple' has 18 images in 2 groups, too few for this split: 0 of them would go to "
+    ) in fails(data__images="two", split__train=None)

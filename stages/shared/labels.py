@@ -1,4 +1,4 @@
-"""Which images there are, and what their labels are."""
+"""Which images there are, and what their labels and groups are."""
 
 import csv
 import os
@@ -10,22 +10,33 @@ import pandas as pd
 from stages.shared.command import UserError
 
 NUMBERED = re.compile(r"(?P<label>.+?)\.\d+\.\w+")  # cat.12.jpg
+COLUMN = "column:"  # the beginning of a split.group_by that is no regular expression
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def list_images(folder: Path, labels_from: str) -> pd.DataFrame:
+def list_images(folder: Path, labels_from: str, group_by: str | None = None) -> pd.DataFrame:
     """Return path (below `folder`, with slashes) and label of every image, sorted by path.
 
     `labels_from` is folder (the first folder of the path), filename (the part before the number,
     as in Kaggle's cat.12.jpg) or the path of a CSV file inside `folder` with the columns file and
-    label. Hidden files are no images. Raises UserError where a file has no label, or none is there.
+    label. Hidden files are no images. With `group_by`, which is column:NAME of that CSV file or a
+    regular expression to search for in the path (its first capturing group, or the whole match),
+    there is a column group too. Raises UserError where a file has no label or group, or none is there.
     """
     if not folder.is_dir():
         raise UserError(f"data.images is {str(folder)!r}, which is no folder.")
-    if labels_from in ("folder", "filename"):
+    column = group_by.removeprefix(COLUMN) if group_by and group_by.startswith(COLUMN) else None
+    if labels_from not in ("folder", "filename"):
+        table = _from_csv(folder, Path(labels_from), column)
+    elif column is None:
         table = _from_paths(folder, labels_from)
     else:
-        table = _from_csv(folder, Path(labels_from))
+        raise UserError(
+            f"split.group_by is {group_by!r}, a column of the CSV file with the labels, but data.labels_from is "
+            f"{labels_from}: name such a file there, or give split.group_by a regular expression."
+        )
+    if group_by and column is None:
+        table["group"] = _groups(table["path"], group_by)
     odd = [path for path, label in zip(table["path"], table["label"]) if CONTROL.search(path + label)]
     if odd:
         raise UserError(
@@ -86,7 +97,19 @@ def _filename_label(path: str) -> str | None:
     return match and match["label"]
 
 
-def _from_csv(folder: Path, file: Path) -> pd.DataFrame:
+def _groups(paths: pd.Series, pattern: str) -> list[str]:
+    matches = [re.search(pattern, path) for path in paths]
+    groups = [match and match[min(1, match.re.groups)] for match in matches]
+    without = [path for path, group in zip(paths, groups) if not group]
+    if without:
+        raise UserError(
+            f"{len(without)} of {len(paths)} images have no group, as split.group_by, {pattern!r}, finds none in "
+            f"their paths: {_some(sorted(without))}. (A column of a CSV file is written {COLUMN}NAME.)"
+        )
+    return groups
+
+
+def _from_csv(folder: Path, file: Path, column: str | None) -> pd.DataFrame:
     if not file.is_file():
         hint = f" Did you mean {folder / file}?" if (folder / file).is_file() else ""
         raise UserError(
@@ -99,16 +122,16 @@ def _from_csv(folder: Path, file: Path) -> pd.DataFrame:
             f"data.labels_from is {str(file)!r}, outside {folder}: move it into that folder, so that DVC "
             "notices when it changes."
         )
-    table = _read_csv(file)
+    table = _read_csv(file, column)
     inside = set(_files(folder))
     problems = {
         "are listed twice": table["path"].duplicated(),
-        "have no label, or one with blanks around it": table["label"].map(
-            lambda text: text.strip() != text or not text
-        ),
+        "have no label, or one with blanks around it": table["label"].map(_is_no_name),
         "are not written like apple/0.png, below the folder": table["path"].map(_is_no_plain_path),
         "are not there": ~table["path"].isin(inside),
     }
+    if column is not None:
+        problems[f"have no {column}, or one with blanks around it"] = table["group"].map(_is_no_name)
     for problem, rows in problems.items():
         if rows.any():
             raise UserError(
@@ -123,22 +146,30 @@ def _from_csv(folder: Path, file: Path) -> pd.DataFrame:
     return table
 
 
-def _read_csv(file: Path) -> pd.DataFrame:
-    """Return the columns path and label of a CSV file with the columns file and label, others left out."""
+def _read_csv(file: Path, column: str | None) -> pd.DataFrame:
+    """Return path, label and, where `column` is named, group of a CSV file with the columns file, label and that."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             header, *rows = [row for row in csv.reader(lines, strict=True) if row] or [[]]
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{file} is no readable CSV file in UTF-8: {error}.") from None
-    if header.count("file") != 1 or header.count("label") != 1:
-        raise UserError(f"{file} has the columns {', '.join(header)}: it needs file and label, once each.")
+    needed = ["file", "label"] if column is None else ["file", "label", column]
+    if any(header.count(name) != 1 for name in needed):
+        group = "" if column is None else f", and {column!r} for split.group_by"
+        raise UserError(
+            f"{file} has the columns {', '.join(header)}: it needs file and label, once each{group}."
+        )
     uneven = [",".join(row) for row in rows if len(row) != len(header)]
     if uneven:
         raise UserError(
             f"{len(uneven)} rows of {file} do not have its {len(header)} columns: {_some(uneven)}."
         )
     table = pd.DataFrame(rows, columns=header, dtype=str)
-    return table[["file", "label"]].rename(columns={"file": "path"})
+    return table[needed].set_axis(["path", "label", "group"][: len(needed)], axis="columns")
+
+
+def _is_no_name(text: str) -> bool:
+    return text.strip() != text or not text
 
 
 def _is_no_plain_path(path: str) -> bool:
