@@ -18,6 +18,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from bench.pipeline import write_parameters
+from tests.warm_python import warm_python
 
 PROJECT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load(PROJECT / "dvc.yaml")
@@ -83,7 +84,8 @@ def change(**changes) -> None:
 
 def environment(project: Path = PROJECT) -> dict[str, str]:
     """Return what a subprocess needs to find the stages of `project` and this Python."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    warm = [warm_python()] if project != PROJECT else []  # for what DVC runs
+    path = os.pathsep.join(map(str, [*warm, Path(sys.executable).parent, os.environ["PATH"]]))
     return {**os.environ, "PYTHONPATH": str(project), "PATH": path, "DVC_NO_ANALYTICS": "1"}
 
 

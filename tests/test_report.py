@@ -276,10 +276,11 @@ def test_sentences_on_data():
         "1 broken file left out.",
     ]
     split["images"]["train"]["dog"] = 1000
-    assert (
-        sentences.describe_data(split, list(part))[1]
-        == "All classes have the same number of training images."
-    )
+    split["groups"] = {"train": 1200, "validation": 1, "test": 2}
+    assert sentences.describe_data(split, list(part))[1:3] == [
+        "All classes have the same number of training images.",
+        "Groups of images that belong together stay in one split: 1,200 in train, 1 in validation and 2 in test.",
+    ]
 
 
 def test_sentences_on_a_model():

@@ -52,6 +52,9 @@ def describe_data(split: dict, names: list[str]) -> list[str]:
         "no training has seen.",
         balance,
     ]
+    if "groups" in split:
+        groups = listed([f"{number:,} in {name}" for name, number in split["groups"].items()])
+        said.append(f"Groups of images that belong together stay in one split: {groups}.")
     if split["identical_images"]:
         said.append(f"{counted(split['identical_images'], 'image')} repeated another, byte for byte.")
     if split["excluded_images"]:

@@ -1,0 +1,99 @@
+"""A `python` for the tests' pipelines that has imported TensorFlow before it is called.
+
+Importing it takes longer than most stages do on tiny images. So one process imports it, and forks for
+each `python -m stages.…`: a process of its own, with the caller's arguments, folder, environment and
+standard streams, that imports and runs the stage as `python -m` would.
+"""
+
+import atexit
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+IMPORTED = (
+    "tensorflow keras pandas sklearn.metrics scipy.stats matplotlib.figure jinja2 pydantic lmdb".split()
+)
+CALLER = """#!{python} -IS
+import json, os, socket, sys
+arguments = sys.argv[1:]
+if arguments[:1] != ["-m"] or not arguments[1].startswith("stages."):
+    os.execv({python!r}, [{python!r}, *arguments])
+call = dict(arguments=arguments[1:], folder=os.getcwd(), environment=dict(os.environ))
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+    connection.connect({address!r})
+    socket.send_fds(connection, [json.dumps(call).encode()], [0, 1, 2])
+    sys.exit(connection.recv(1)[0])
+"""
+
+
+@cache
+def warm_python() -> Path:
+    """Return a folder for PATH, with a `python` whose server ends with this process."""
+    folder = tempfile.TemporaryDirectory(prefix="warm")
+    atexit.register(folder.cleanup)
+    address, python = f"{folder.name}/socket", Path(folder.name, "python")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(address)
+    listener.listen()
+    server = subprocess.Popen(
+        [sys.executable, __file__, str(listener.fileno())], pass_fds=[listener.fileno()]
+    )
+    atexit.register(server.kill)
+    python.write_text(CALLER.format(python=sys.executable, address=address))
+    python.chmod(0o755)
+    return Path(folder.name)
+
+
+def serve(listener: socket.socket) -> None:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as in stages/__init__.py
+    for module in IMPORTED:
+        import_module(module)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end leave nothing to collect
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            code = answer(connection)
+            connection.send(bytes([code]))
+            os._exit(code)
+        connection.close()
+
+
+def answer(connection: socket.socket) -> int:
+    """Run the stage that is asked for, and return its exit status."""
+    message, streams, _, _ = socket.recv_fds(connection, 2**20, 3)
+    call = json.loads(message)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.chdir(call["folder"])
+    os.environ.clear()
+    os.environ.update(call["environment"])
+    module, *sys.argv[1:] = call["arguments"]
+    sys.path[0:1] = [call["folder"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))
