@@ -190,16 +190,20 @@ def test_a_change_shows_in_its_lines_alone(workspace):
 @pytest.mark.parametrize(
     "name, weights, said",
     [
-        ("vgg16", "imagenet", "Keras's, by K. Simonyan and A. Zisserman, pretrained on ImageNet, CC BY 4.0."),
-        ("mobilenet", "imagenet", "Keras's, pretrained on ImageNet."),
-        ("vgg16", "random", "drawn at random, not pretrained."),
-        ("vgg16", "mine.h5", "from the file that `conv_base.weights` names."),
+        (
+            "vgg16",
+            "imagenet",
+            "Keras's weights, pretrained on ImageNet by K. Simonyan and A. Zisserman, CC BY 4.0.",
+        ),
+        ("mobilenet", "imagenet", "Keras's weights, pretrained on ImageNet."),
+        ("vgg16", "random", "weights drawn at random, not pretrained."),
+        ("vgg16", "mine.h5", "the weights of a file, mine.h5."),
     ],
 )
 def test_where_the_weights_come_from(workspace, name, weights, said):
     write_run(["cat", "dog"])
     change(conv_base__name=name, conv_base__weights=weights)
-    assert f"- Weights of the conv base: {said}" in write_card()
+    assert f"- Conv base: {name}, with {said}" in write_card()
 
 
 def test_the_license_of_the_sample_images(workspace):
