@@ -71,7 +71,8 @@ def test_no_training_opens_a_file_of_the_test_split_or_depends_on_it(extracted):
     for stage in TRAININGS:
         read = [dep for dep in PIPELINE["stages"][stage]["deps"] if dep.endswith((".csv", ".npy", ".keras"))]
         assert len(read) >= 4 and {Path(file).resolve() for file in read} <= files
-    assert not files & hidden
+    seen = files & hidden
+    assert not seen
     trained = read_outputs(*TRAININGS)
     assert len(trained) > 20
 

@@ -8,11 +8,15 @@ from difflib import ndiff
 from hashlib import sha256
 from pathlib import Path
 
+import keras
 import pytest
 from markdown_it import MarkdownIt
 
-from stages.model_card import TEMPLATE, escape
-from stages.shared import sentences
+from stages.model_card import TEMPLATE, escape, read_model
+from stages.shared import models, sentences
+from stages.shared.conv_base import build
+from stages.shared.freeze_point import freeze
+from stages.shared.head import Head, add_head
 from tests.conftest import PIPELINE, PROJECT, change, run
 
 CARD = Path("metrics/model_card.md")
@@ -134,6 +138,43 @@ def test_its_numbers_are_those_of_the_run(workspace, names):
     assert any(line.startswith("| model | threshold |") for line in card) == (len(names) == 2)
     assert row("data/weights/conv_base.weights.h5", "7", sha256(b"weights").hexdigest()) in card
     assert "- `head.units`: 8" in card and "- `split.train`: 7" in card and "- `image_size`: 64" in card
+
+
+def test_its_limits_follow_from_the_numbers(workspace):
+    write_run(["cat", "dog"])
+    images = {
+        "train": {"cat": 9, "dog": 4},
+        "validation": {"cat": 3, "dog": 3},
+        "test": {"cat": 5, "dog": 15},
+    }
+    write_json("split", {"images": images, "identical_images": 0, "excluded_images": {}})
+    evaluation = json.loads(Path("metrics/evaluation.json").read_text())
+    evaluation["augmented"] |= {"accuracy": 0.9, "accuracy_interval": [0.2, 0.75]}
+    evaluation["augmented"]["per_class"][1]["recall"] = 0
+    write_json("evaluation", evaluation)
+    card = write_card()
+    for said in (
+        "Naming every image “cat” would give 0.250: no 95 % interval lies above that.",
+        "No class has fewer images to learn from than “dog”, 4.",
+        "No class has fewer test images than “cat”, 5: one of them is 0.200 of its recall.",
+        "One of 20 test images is 0.0500 of accuracy, whose 95 % intervals are up to 0.550 wide.",
+        "The head misses no class more often than “cat”: it finds 0.026 of them.",
+        "The augmented model misses no class more often than “dog”: it finds 0.000 of them.",
+    ):
+        assert f"- {said}" in card
+
+
+@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])
+def test_what_a_real_model_says_of_itself(tmp_path, arithmetic):
+    base = build("mobilenet", 32, computes_in=arithmetic)
+    classifier = add_head(base, Head(pooling="average", units=2, dropout=0), 3, seed=0)
+    freeze(classifier, "conv_pw_11_relu")
+    models.save(classifier, tmp_path / "fine_tuned.keras", ["a", "b", "c"], None)
+    assert read_model(tmp_path / "fine_tuned.keras") == {
+        "keras": keras.__version__,
+        "arithmetic": arithmetic,
+        "trained_from": "conv_dw_12",
+    }
 
 
 def test_odd_names_are_shown_as_they_are(workspace):
