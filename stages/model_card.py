@@ -110,7 +110,7 @@ def flatten(parameters: dict) -> dict:
 
 
 def read_model(file: Path) -> dict:
-    """Return what a `.keras` file says of itself: its Keras version, arithmetic and first trainable layer."""
+    """Return what a `.keras` file says of itself: its Keras version, the arithmetic of its base and from which layer on it was trained."""
     with zipfile.ZipFile(file) as archive:
         config, metadata = (archive.read(f"{name}.json").decode() for name in ("config", "metadata"))
     layers = json.loads(config)["config"]["layers"]

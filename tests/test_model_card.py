@@ -173,7 +173,7 @@ def test_what_a_real_model_says_of_itself(tmp_path, arithmetic):
     assert read_model(tmp_path / "fine_tuned.keras") == {
         "keras": keras.__version__,
         "arithmetic": arithmetic,
-        "trained_from": "conv_dw_12",
+        "trained_from": "conv_pad_12",
     }
 
 
@@ -186,7 +186,7 @@ def test_odd_names_are_shown_as_they_are(workspace):
     assert {part.type for part in inline} == {"text", "code_inline"}
     shown = ["".join(part.content for part in token.children) for token in tokens if token.type == "inline"]
     seen = [name.replace("\n", " ").replace("\u202e", "") for name in names]
-    cells = shown[shown.index("class") : shown.index("first trainable layer")]
+    cells = shown[shown.index("class") : shown.index("trained from this layer on")]
     assert [text for text in cells if text in seen] == seen
     assert f"Left out: {ODD}.png: is | cut." in shown and f"data.labels_from: {ODD}" in shown
     assert any(text.startswith(f"Classes: “{ODD}”, “two lines”, ") for text in shown)
