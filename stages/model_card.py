@@ -110,7 +110,7 @@ def flatten(parameters: dict) -> dict:
 
 
 def read_model(file: Path) -> dict:
-    """Return what a `.keras` file says of itself: its Keras version, the arithmetic of its base and from which layer on it was trained."""
+    """Return what a `.keras` file says of itself: its Keras version, arithmetic and first layer to train."""
     with zipfile.ZipFile(file) as archive:
         config, metadata = (archive.read(f"{name}.json").decode() for name in ("config", "metadata"))
     layers = json.loads(config)["config"]["layers"]
@@ -139,17 +139,16 @@ def describe_limits(
         f"No class has fewer images to learn from than {sentences.quoted(learnt)}, {train[learnt]:,}.",
         f"No class has fewer test images than {sentences.quoted(tested)}, {test[tested]:,}: one of them is "
         f"{1 / test[tested]:.3f} of its recall.",
-        f"One of {sentences.counted(total, 'test image')} is {1 / total:.4f} of accuracy, whose 95 % intervals are "
-        f"up to {widest:.3f} wide.",
+        f"One of {sentences.counted(total, 'test image')} is {1 / total:.4f} of accuracy, whose 95 % intervals "
+        f"are up to {widest:.3f} wide.",
     ]
     for model, found in measured.items():
         missed = min(found["per_class"], key=lambda one: one["recall"])
-        said.append(
-            sentences.begun(
-                f"{sentences.MODELS[model]} misses no class more often than {sentences.quoted(missed['class'])}: "
-                f"it finds {missed['recall']:.3f} of them."
-            )
+        sentence = (
+            f"{sentences.MODELS[model]} misses no class more often than {sentences.quoted(missed['class'])}: "
+            f"it finds {missed['recall']:.3f} of them."
         )
+        said.append(sentences.begun(sentence))
     return said
 
 
