@@ -1,12 +1,16 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test verify bench bench-full lock
+.PHONY: repro report test verify bench bench-full lock
 
 # Run what has changed of the pipeline, then show its results.
 repro: .venv/installed
 	dvc repro
 	python -m tools.show_results
+
+# Bring metrics/report.html up to date: a page to open in a browser.
+report: .venv/installed
+	dvc repro report
 
 test: .venv/installed
 	python -m pytest -n 2 --dist worksteal

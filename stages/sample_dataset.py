@@ -1,7 +1,8 @@
 """Write the sample data set, ELPV: photos of solar cells in the folders functional and defective.
 
-The images come from the installed package elpv-dataset and are checked against a digest. A cell is
-defective where its defect probability is above 0.5. Citation and license: README.md.
+In each are the folders mono and poly, for the two kinds of module. The images come from the
+installed package elpv-dataset and are checked against a digest. A cell is defective where its defect
+probability is above 0.5. Citation and license: README.md.
 """
 
 import shutil
@@ -26,8 +27,9 @@ def main(folder: Path) -> None:
             f"the installed package elpv-dataset holds {len(cells)} images with digest {digest}, not "
             f"{IMAGES} with {DIGEST}: reinstall it with pip install --require-hashes -r requirements.txt."
         )
-    for path, probability in zip(cells["path"], cells["probability"]):
-        target = folder / ("defective" if probability > 0.5 else "functional") / Path(path).name
+    for path, probability, module in cells.itertuples(index=False):
+        label = "defective" if probability > 0.5 else "functional"
+        target = folder / label / module / Path(path).name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / path, target)
     print(f"{folder}: {len(cells)} images, {(cells['probability'] > 0.5).sum()} of them defective")

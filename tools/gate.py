@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from stages.shared.command import UserError
 from stages.shared.intervals import draw_counts
-from stages.shared.metrics import measure
+from stages.shared.metrics import METRICS, measure_classes
 from stages.shared.parameters import Section, read_parameters
 from tools.compare import IMAGE, MODELS, read_predictions
 
@@ -119,14 +119,17 @@ def look_up(metric: str, predictions: pd.DataFrame) -> float:
     probabilities = predictions.filter(like="probability_")
     names = [column.removeprefix("probability_") for column in probabilities]
     truth, predicted = (predictions[column].map(names.index).to_numpy() for column in ("label", "predicted"))
-    values = measure(truth, predicted, probabilities.to_numpy("float32"), names)
-    values.pop("confusion_matrix")
-    for found in values.pop("per_class"):
-        name = found.pop("class")
-        values |= {f"per_class.{name}.{key}": value for key, value in found.items()}
-    if metric not in values:
-        raise UserError(f"params.yaml: gate.rules names {metric!r}, but the metrics are {', '.join(values)}.")
-    return values[metric]
+    if metric in METRICS:
+        return METRICS[metric](truth, predicted, probabilities.to_numpy("float32"))
+    of_classes = {
+        f"per_class.{found['class']}.{name}": found[name]
+        for found in measure_classes(truth, predicted, names)
+        for name in ("precision", "recall", "f1")
+    }
+    if metric not in of_classes:
+        known = ", ".join([*METRICS, *of_classes])
+        raise UserError(f"params.yaml: gate.rules names {metric!r}, but the metrics are {known}.")
+    return of_classes[metric]
 
 
 if __name__ == "__main__":

@@ -10,35 +10,28 @@ from stages.shared.prediction import predict_classes
 
 
 def measure(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, names: list[str]) -> dict:
-    """Return the metrics of predictions for images of the class indices `truth`, (n,).
+    """Return the METRICS of predictions for images of the class indices `truth`, (n,), and per class.
 
-    `predicted` are class indices, (n,), and `probabilities` (n, classes). Loss is the mean
-    cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7. ROC AUC and average
-    precision are means over the classes, each against the rest; for two classes the two ROC AUCs are
-    the same figure. The confusion matrix counts images, a row a true class and a column a predicted
-    one. The Brier score is the mean square error of the probabilities, of one class where there are
-    two, summed over the classes where there are more. What there is for each class is in lists, which
-    DVC leaves out of its tables.
+    `predicted` are class indices, (n,), and `probabilities` (n, classes). The confusion matrix counts
+    images, a row a true class and a column a predicted one. It and what there is per class are
+    lists, which DVC leaves out of its tables.
     """
+    return {
+        **{name: float(metric(truth, predicted, probabilities)) for name, metric in METRICS.items()},
+        "per_class": measure_classes(truth, predicted, names),
+        "confusion_matrix": metrics.confusion_matrix(truth, predicted, labels=range(len(names))).tolist(),
+    }
+
+
+def measure_classes(truth: np.ndarray, predicted: np.ndarray, names: list[str]) -> list[dict]:
+    """Return class, precision, recall and f1 of each class, 0 where there is nothing to divide by."""
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         truth, predicted, labels=range(len(names)), zero_division=0
     )
-    positive = np.eye(len(names), dtype=int)[truth]  # (n, classes), one column a class
-    loss = keras.losses.sparse_categorical_crossentropy(truth, probabilities.astype("float64"))
-    return {
-        "accuracy": float(metrics.accuracy_score(truth, predicted)),
-        "loss": float(np.mean(loss)),
-        "balanced_accuracy": float(metrics.balanced_accuracy_score(truth, predicted)),
-        "roc_auc": float(metrics.roc_auc_score(positive, probabilities, average="macro")),
-        "average_precision": float(metrics.average_precision_score(positive, probabilities, average="macro")),
-        "brier_score": float(metrics.brier_score_loss(truth, probabilities, labels=range(len(names)))),
-        "calibration_error": calibration_error(truth, predicted, probabilities),
-        "per_class": [
-            {"class": name, "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
-            for i, name in enumerate(names)
-        ],
-        "confusion_matrix": metrics.confusion_matrix(truth, predicted, labels=range(len(names))).tolist(),
-    }
+    return [
+        {"class": name, "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
+        for i, name in enumerate(names)
+    ]
 
 
 def judge(truth: np.ndarray, probabilities: np.ndarray, names: list[str], threshold: float | None) -> dict:
@@ -82,6 +75,43 @@ def calibration_error(truth: np.ndarray, predicted: np.ndarray, probabilities: n
     """
     table = reliability(truth, predicted, probabilities)
     return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["images"]))
+
+
+def loss(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7."""
+    return np.mean(keras.losses.sparse_categorical_crossentropy(truth, probabilities.astype("float64")))
+
+
+def roc_auc(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean over the classes, each against the rest: of two classes both are the same figure."""
+    return metrics.roc_auc_score(each_against_the_rest(truth, probabilities), probabilities, average="macro")
+
+
+def average_precision(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean over the classes, each against the rest."""
+    positive = each_against_the_rest(truth, probabilities)
+    return metrics.average_precision_score(positive, probabilities, average="macro")
+
+
+def brier_score(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean square error of the probabilities, of one class where there are two, else of all summed."""
+    return metrics.brier_score_loss(truth, probabilities, labels=range(probabilities.shape[1]))
+
+
+def each_against_the_rest(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return (n, classes) int64: 1 in the column of an image's class."""
+    return np.eye(probabilities.shape[1], dtype=int)[truth]
+
+
+METRICS = {  # each a function of truth, predicted and probabilities, as in `measure`
+    "accuracy": lambda truth, predicted, _: metrics.accuracy_score(truth, predicted),
+    "loss": loss,
+    "balanced_accuracy": lambda truth, predicted, _: metrics.balanced_accuracy_score(truth, predicted),
+    "roc_auc": roc_auc,
+    "average_precision": average_precision,
+    "brier_score": brier_score,
+    "calibration_error": calibration_error,
+}
 
 
 def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
