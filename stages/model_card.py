@@ -139,8 +139,8 @@ def describe_limits(
         f"No class has fewer images to learn from than {sentences.quoted(learnt)}, {train[learnt]:,}.",
         f"No class has fewer test images than {sentences.quoted(tested)}, {test[tested]:,}: one of them is "
         f"{1 / test[tested]:.3f} of its recall.",
-        f"One of {sentences.counted(total, 'test image')} is {1 / total:.4f} of accuracy, whose 95 % intervals "
-        f"are up to {widest:.3f} wide.",
+        f"One of {sentences.counted(total, 'test image')} is {1 / total:.4f} of accuracy, whose 95 % "
+        f"intervals are up to {widest:.3f} wide.",
     ]
     for model, found in measured.items():
         missed = min(found["per_class"], key=lambda one: one["recall"])
