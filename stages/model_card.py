@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from stages.shared import sentences
 from stages.shared.command import run
-from stages.shared.files import keep, whole
+from stages.shared.files import whole
 from stages.shared.parameters import read_parameters
 
 TEMPLATE = Path(__file__).parent / "shared/model_card.md"
@@ -51,7 +51,6 @@ def main(
     fine_tuned_metrics: Path,
     evaluation: Path,
     card: Path,
-    record: Path,
 ) -> None:
     parameters = flatten(read_parameters(Parameters).model_dump())
     split = json.loads(split_metrics.read_text())
@@ -96,7 +95,6 @@ def main(
     )
     with whole(card) as file:
         file.write_text(page, encoding="utf-8")
-    keep(record, card)
     print(f"{card}: {len(page.splitlines())} lines")
 
 

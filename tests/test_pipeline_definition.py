@@ -59,13 +59,16 @@ def test_command_arguments_are_the_declared_paths(name):
     assert len(arguments) == len(set(arguments))
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "model_card"])
 def test_outputs_keep_the_run_cache_on(name):
-    """DVC switches its run-cache off for persist and always_changed."""
+    """DVC switches its run-cache off for outs with cache: false, persist and always_changed.
+
+    The model card is text for git, neither metrics nor a plot, and written anew in a second.
+    """
     stage = STAGES[name]
     assert "always_changed" not in stage
     for out in stage["outs"]:
-        assert isinstance(out, str) or next(iter(out.values())) in ({"push": False}, {"cache": False})
+        assert isinstance(out, str) or next(iter(out.values())) == {"push": False}
 
 
 def test_what_is_large_and_recomputable_stays_local():
