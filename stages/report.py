@@ -97,6 +97,7 @@ def main(
             question=sentences.listed(list(map(sentences.quoted, names))),
             images=len(test),
             labels=sentences.LABELS,
+            techniques=sentences.TECHNIQUES,
             conv_base=parameters.conv_base,
             image_size=classifier.input_shape[1],
             split=split["images"],

@@ -59,9 +59,12 @@ def test_command_arguments_are_the_declared_paths(name):
     assert len(arguments) == len(set(arguments))
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "model_card"])
 def test_outputs_keep_the_run_cache_on(name):
-    """DVC switches its run-cache off for outs with cache: false, persist and always_changed."""
+    """DVC switches its run-cache off for outs with cache: false, persist and always_changed.
+
+    The model card is text for git, neither metrics nor a plot, and written anew in a second.
+    """
     stage = STAGES[name]
     assert "always_changed" not in stage
     for out in stage["outs"]:
@@ -69,7 +72,8 @@ def test_outputs_keep_the_run_cache_on(name):
 
 
 def test_what_is_large_and_recomputable_stays_local():
-    local = [out for stage in STAGES.values() for out in stage["outs"] if not isinstance(out, str)]
+    settings = [out for stage in STAGES.values() for out in stage["outs"] if not isinstance(out, str)]
+    local = [out for out in settings if "push" in next(iter(out.values()))]
     assert local == [{"data/default_activations": {"push": False}}, {"data/views": {"push": False}}]
 
 
@@ -114,5 +118,5 @@ def test_the_picture_in_the_readme_shows_every_stage_and_only_true_arrows():
     assert {stage for arrow in drawn for stage in arrow} == set(STAGES)
     for source, target in drawn:
         read = [dep.replace("${data.images}", "data/raw/elpv") for dep in STAGES[target]["deps"]]
-        written = paths(STAGES[source]["outs"])
+        written = [path for kind in ("outs", "metrics") for path in paths(STAGES[source].get(kind, []))]
         assert any(Path(dep).is_relative_to(out) for dep in read for out in written), (source, target)

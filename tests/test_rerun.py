@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import PIPELINE, PROJECT, commit, environment, reproduce, run_in, write_parameters
+from tests.conftest import LAST, PIPELINE, PROJECT, commit, environment, reproduce, run_in, write_parameters
 
 TABLE = re.search(r"^\| parameter \|.*?\n\n", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[
     0
@@ -43,7 +43,7 @@ def reproduced(repository):
     """The repository as it was after its first run, and again after the test."""
     yield repository
     run_in(repository, "git", "checkout", "--quiet", ".")
-    run_in(repository, "dvc", "checkout", "--quiet", "--force", "--with-deps", "report")
+    run_in(repository, "dvc", "checkout", "--quiet", "--force", "--with-deps", *LAST)
 
 
 def test_nothing_changed_nothing_runs(reproduced):
@@ -167,7 +167,7 @@ def test_only_a_commit_can_be_verified(reproduced):
 def test_a_wrong_parameter_leaves_the_last_results_in_place(reproduced):
     write_parameters(reproduced, {"head.units": 0}, reproduced / "params.yaml")
     ended = subprocess.run(
-        ["dvc", "repro", "report"],
+        ["dvc", "repro", *LAST],
         cwd=reproduced,
         env=environment(reproduced),
         capture_output=True,
@@ -176,13 +176,13 @@ def test_a_wrong_parameter_leaves_the_last_results_in_place(reproduced):
     assert ended.returncode != 0 and "Traceback" not in ended.stderr
     assert "params.yaml: head.units is 0, but it takes a whole number from 1 to 65536." in ended.stderr
     run_in(reproduced, "git", "checkout", "--quiet", "params.yaml")
-    run_in(reproduced, "dvc", "checkout", "--quiet", "--with-deps", "report")
+    run_in(reproduced, "dvc", "checkout", "--quiet", "--with-deps", *LAST)
     assert reproduce(reproduced) == set()
 
 
 def test_plots_and_metrics_can_be_shown_and_compared(reproduced):
     write_parameters(reproduced, {"head.units": 3}, reproduced / "params.yaml")
-    assert reproduce(reproduced) == {"train_head", "evaluate", "report"}
+    assert reproduce(reproduced) == {"train_head", "evaluate", "report", "model_card"}
     shown = run_in(reproduced, "dvc", "metrics", "show", "metrics/evaluation.json", "--md")
     assert "head.accuracy" in shown and "fine_tuned.threshold" in shown and "pear" not in shown
     diff = run_in(reproduced, "dvc", "metrics", "diff", "--md")
@@ -198,7 +198,7 @@ def test_two_revisions_are_compared(reproduced):
     write_parameters(reproduced, {"head.units": 5, "head.learning_rate": 0.1}, reproduced / "params.yaml")
     predictions = reproduced / "data/evaluation/head_predictions.csv"
     before = pd.read_csv(predictions)
-    assert reproduce(reproduced) == {"train_head", "evaluate", "report"}
+    assert reproduce(reproduced) == {"train_head", "evaluate", "report", "model_card"}
     after = pd.read_csv(predictions)
     right = [table["label"] == table["predicted"] for table in (before, after)]
     changed = run_in(reproduced, "git", "status", "--porcelain")

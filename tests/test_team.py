@@ -58,7 +58,7 @@ def share(
     evaluations = {}
     for units in (4, 8):
         set_head_units(project, units)
-        assert reproduce(project) == set()
+        assert reproduce(project) == {"model_card"}
         commit(project)
         run_in(project, "dvc", "push", "--quiet", "--run-cache")
         evaluations[units] = evaluation(project)
@@ -77,7 +77,7 @@ def test_a_round_trip(kind, repository, tmp_path):
             assert (b / output).read_bytes() == (a / output).read_bytes()
 
         set_head_units(b, 3)
-        assert reproduce(b, "--allow-missing") == {"train_head", "evaluate", "report"}
+        assert reproduce(b, "--allow-missing") == {"train_head", "evaluate", "report", "model_card"}
         assert not any((b / output).exists() for output in LOCAL)
         commit(b)
         run_in(b, "dvc", "push", "--quiet", "--run-cache")
@@ -87,7 +87,7 @@ def test_a_round_trip(kind, repository, tmp_path):
         assert reproduce(a) == set()
 
         set_head_units(b, 4)
-        assert reproduce_pulling(b) == set()
+        assert reproduce_pulling(b) == {"model_card"}
         assert evaluation(b) == results[4]
 
         for option, secret in own.items():
@@ -106,7 +106,7 @@ def test_an_empty_clone_takes_only_what_it_needs(repository, tmp_path):
     assert "Running" not in run_in(c, "dvc", "repro", "--pull", "--allow-missing", "evaluate")
     assert evaluation(c) == results[4]
     assert (c / "data/models/head.keras").exists() and not (c / "data/raw/mine").exists()
-    assert reproduce_pulling(c) == set()
+    assert reproduce_pulling(c) == {"model_card"}
     assert (c / "metrics/report.html").exists()  # the images are here too now, as the report shows some
 
 
@@ -144,8 +144,8 @@ def test_two_branches_merge(repository, tmp_path):
     (project / ".dvc/cache").symlink_to(repository / ".dvc/cache")
     run_in(project, "dvc", "checkout", "--quiet", "--allow-missing")
     for branch, change, ran in (
-        ("narrow", {"head.units": 4}, set()),
-        ("faster", {"fine_tune.learning_rate": 1e-3}, {"fine_tune", "evaluate", "report"}),
+        ("narrow", {"head.units": 4}, {"model_card"}),
+        ("faster", {"fine_tune.learning_rate": 1e-3}, {"fine_tune", "evaluate", "report", "model_card"}),
     ):
         run_in(project, "git", "checkout", "--quiet", "-b", branch, "master")
         write_parameters(project, change, project / "params.yaml")
@@ -159,7 +159,7 @@ def test_two_branches_merge(repository, tmp_path):
     )
     assert "CONFLICT (content): Merge conflict in dvc.lock" in merge.stdout
     run_in(project, "git", "checkout", "--ours", "dvc.lock", "metrics")
-    assert reproduce(project) == {"evaluate", "report"}
+    assert reproduce(project) == {"evaluate", "report", "model_card"}
     commit(project)
     models = evaluation(project)
     run_in(project, "git", "checkout", "--quiet", "narrow")
@@ -184,7 +184,7 @@ def test_queued_experiments_share_the_features(repository, tmp_path):
     finally:
         run_in(project, "dvc", "queue", "stop", "--kill")
     names = ["grid-1", "grid-2"]  # in this repository nobody has run sample_dataset yet
-    for name, ran in zip(names, (set(), {"train_head", "evaluate", "report"})):
+    for name, ran in zip(names, ({"model_card"}, {"train_head", "evaluate", "report", "model_card"})):
         logs = run_in(project, "dvc", "queue", "logs", name)
         assert {stage for stage in STAGES if f"Running stage '{stage}'" in logs} - {"sample_dataset"} == ran
     shown = run_in(project, "dvc", "exp", "show", "--csv")

@@ -5,6 +5,11 @@ import pandas as pd
 
 LABELS = {"head": "head", "augmented": "augmented", "fine_tuned": "fine-tuned"}  # in tables and charts
 MODELS = {"head": "the head", "augmented": "the augmented model", "fine_tuned": "the fine-tuned model"}
+TECHNIQUES = {
+    "head": "a dense head, trained on what the frozen base gives for each image",
+    "augmented": "a fresh head, trained on turned, shifted and zoomed versions of each image",
+    "fine_tuned": "that head again, trained together with the top of the conv base",
+}
 CHANGES = {"augmented": "augmented training", "fine_tuned": "fine-tuning"}  # what made it from another model
 
 
