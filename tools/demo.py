@@ -24,7 +24,6 @@ import jinja2
 import numpy as np
 from PIL import Image
 from werkzeug.serving import make_server
-from werkzeug.wsgi import LimitedStream
 
 from stages.shared.command import UserError
 from stages.shared.grad_cam import grad_cam
@@ -120,11 +119,18 @@ def create_app(interpolation: Interpolation) -> flask.Flask:
 
     @app.errorhandler(413)
     def refuse_large(_):
-        # A browser shows no answer where the connection is closed while it still sends.
-        LimitedStream(flask.request.environ["wsgi.input"], flask.request.content_length or 0).exhaust()
+        discard(flask.request)
         return page(problem=f"The file is larger than {LARGEST} MB, the most that this page takes."), 413
 
     return app
+
+
+def discard(request: flask.Request) -> None:
+    """Read what `request` still sends: a browser shows no answer where it cannot send to the end."""
+    rest = request.content_length or 0
+    with suppress(OSError):  # where it stops sending
+        while part := request.environ["wsgi.input"].read(min(rest, 10**6)):
+            rest -= len(part)
 
 
 def load(name: str) -> Model:
@@ -145,7 +151,9 @@ def look(model: Model, image: Image.Image, pixels: np.ndarray) -> dict:
     return {
         "predicted": model.names[best],
         # The shortest decimals that are these float32 numbers, as in tools.predict.
-        "classes": [(model.names[i], str(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")],
+        "classes": [
+            (model.names[i], str(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")
+        ],
         "width": width,
         "height": height,
         "picture": as_uri(image, SIDE),
@@ -158,7 +166,12 @@ def page(model: str = "fine_tuned", **result: object) -> flask.Response:
     """Return the page with `model` chosen, and a `problem`, or what was `found` in a `file`."""
     nonce = secrets.token_urlsafe()
     html = flask.render_template(
-        "demo.html", nonce=nonce, chosen=model, labels=LABELS, models=MODELS, **{"problem": "", "found": None, **result}
+        "demo.html",
+        nonce=nonce,
+        chosen=model,
+        labels=LABELS,
+        models=MODELS,
+        **{"problem": "", "found": None, **result},
     )
     return flask.Response(html, headers={"Content-Security-Policy": POLICY.format(nonce=nonce)})
 
