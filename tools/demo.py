@@ -8,6 +8,7 @@ tools.predict, stay in memory, and are forgotten with the answer. A model is loa
 
 import argparse
 import logging
+import os
 import secrets
 import socket
 import warnings
@@ -29,6 +30,7 @@ from stages.shared.command import UserError
 from stages.shared.grad_cam import grad_cam
 from stages.shared.images import Interpolation, decode
 from stages.shared.inference import compiled
+from stages.shared.metrics import per_class
 from stages.shared.parameters import read_parameters
 from stages.shared.sentences import LABELS, MODELS, describe_place, quoted
 from stages.shared.thumbnails import as_uri, overlay
@@ -37,8 +39,9 @@ from tools import predict
 HOST = "127.0.0.1"
 LARGEST = 100  # MB, of a file
 SIDE = 600  # pixels, of the pictures on the page
+NONCE = secrets.token_urlsafe()  # one for all answers, as the page's script takes results out of later ones
 POLICY = (
-    "default-src 'none'; img-src data:; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "
+    f"default-src 'none'; img-src data:; style-src 'nonce-{NONCE}'; script-src 'nonce-{NONCE}'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -75,7 +78,7 @@ def listen(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port))
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or "there are 0 to 65535"
+        reason = os.strerror(error.errno) if isinstance(error, OSError) else "there are 0 to 65535"
         raise UserError(
             f"port {port} cannot be used ({reason}): python -m tools.demo --port 0 takes any that is free."
         ) from None
@@ -89,6 +92,11 @@ def create_app(interpolation: Interpolation) -> flask.Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST * 10**6
     app.config["TRUSTED_HOSTS"] = [HOST, "localhost"]  # no name that another site lets point here
     models, one_at_a_time = cache(load), Lock()
+
+    @app.after_request
+    def protect(response):
+        response.headers["Content-Security-Policy"] = POLICY
+        return response
 
     @app.get("/")
     def start():
@@ -143,7 +151,8 @@ def look(model: Model, image: Image.Image, pixels: np.ndarray) -> dict:
 
     Its class, the probabilities of all classes from the highest on, and both pictures as data URIs.
     """
-    probabilities = predict.predict(model.infer, [pixels])[0]
+    # Twice, as a batch of one is summed in another order than the batches of tools.predict.
+    probabilities = per_class(model.infer(np.stack([pixels, pixels]))[0])[0]
     best = int(probabilities.argmax())
     heat = model.heat_map(pixels, best)
     width, height = image.size
@@ -162,18 +171,11 @@ def look(model: Model, image: Image.Image, pixels: np.ndarray) -> dict:
     }
 
 
-def page(model: str = "fine_tuned", **result: object) -> flask.Response:
+def page(model: str = "fine_tuned", **result: object) -> str:
     """Return the page with `model` chosen, and a `problem`, or what was `found` in a `file`."""
-    nonce = secrets.token_urlsafe()
-    html = flask.render_template(
-        "demo.html",
-        nonce=nonce,
-        chosen=model,
-        labels=LABELS,
-        models=MODELS,
-        **{"problem": "", "found": None, **result},
+    return flask.render_template(
+        "demo.html", nonce=NONCE, chosen=model, labels=LABELS, models=MODELS, **result
     )
-    return flask.Response(html, headers={"Content-Security-Policy": POLICY.format(nonce=nonce)})
 
 
 if __name__ == "__main__":
