@@ -1,7 +1,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro report test verify bench bench-full lock
+.PHONY: repro report test demo verify bench bench-full lock
 
 # Run what has changed of the pipeline, then show its results.
 repro: .venv/installed
@@ -14,6 +14,10 @@ report: .venv/installed
 
 test: .venv/installed
 	python -m pytest -n 2 --dist worksteal
+
+# Show on a local page what a trained model (make repro) sees in an image.
+demo: .venv/installed
+	python -m tools.demo
 
 # Run the last commit's pipeline again in a clone without any cache, and compare its outputs with dvc.lock.
 verify: .venv/installed

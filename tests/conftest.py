@@ -38,6 +38,8 @@ TINY = {
     "fine_tune.epochs": 1,
     "store.gigabytes": 0,
 }
+CLASSES = ("pear's", 'äp,fel "rot"')  # of `trained`
+SIZE = 32  # pixels, of `trained`
 
 
 def draw_images(folder: Path, names: list[str], seed: int = 0, size: tuple[int, int] = (40, 30)) -> None:
@@ -119,6 +121,19 @@ def extracted(workspace, extraction) -> Path:
     for name in ("data", "metrics"):
         shutil.copytree(extraction / name, workspace / name, symlinks=True)
     return workspace
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, vgg16_weights) -> Path:
+    """A project folder with the three models, trained on tiny images of CLASSES, at SIZE."""
+    folder = tmp_path_factory.mktemp("trained")
+    with chdir(folder):
+        write_parameters(folder, {**TINY, "image_size": SIZE})
+        draw_images(folder / "images", class_folders(CLASSES))
+        place_weights(vgg16_weights)
+        run("split_dataset", "extract_features", "extract_views")
+        run("train_head", "train_augmented", "fine_tune", "evaluate")
+    return folder
 
 
 def place_weights(file: Path) -> None:

@@ -14,30 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.pipeline import write_parameters
 from stages.shared import models
 from stages.shared.command import UserError
 from stages.shared.images import BLOCK, read_pixels
 from stages.shared.splits import read_split
-from tests.conftest import PROJECT, TINY, change, class_folders, draw_images, environment, place_weights, run
+from tests.conftest import CLASSES, PROJECT, SIZE, change, environment
 from tools import predict
 from tools.image_files import find
-
-CLASSES = ["pear's", 'äp,fel "rot"']
-STAGES = "split_dataset extract_features extract_views train_head train_augmented fine_tune evaluate".split()
-SIZE = 32  # pixels
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, vgg16_weights) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        write_parameters(folder, {**TINY, "image_size": SIZE})
-        draw_images(folder / "images", class_folders(CLASSES))
-        place_weights(vgg16_weights)
-        run(*STAGES)
-    return folder
 
 
 @pytest.fixture
@@ -124,7 +107,7 @@ def test_formats_hold_the_same(project, capsys):
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["path"] for row in rows] == table["path"].tolist() == some_images(3)
     assert [row["predicted"] for row in rows] == table["predicted"].tolist()
-    assert [list(row["probabilities"]) for row in rows] == [CLASSES] * 3
+    assert [list(row["probabilities"]) for row in rows] == [list(CLASSES)] * 3
     probabilities = table.iloc[:, 2:].to_numpy()
     assert [list(row["probabilities"].values()) for row in rows] == probabilities.tolist()
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-6)

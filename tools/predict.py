@@ -23,6 +23,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+import keras
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field
@@ -50,7 +51,8 @@ def main(arguments: list[str], model: str, format: str) -> int:
     if not paths:
         searched = ("standard input" if argument == "-" else printable(argument) for argument in arguments)
         raise UserError(f"no image to predict: there is no file in {', '.join(searched)}.")
-    infer, size, names, threshold = load(model)
+    classifier, names, threshold = load(model)
+    infer, size = compiled(classifier), classifier.input_shape[1]
     write, bad = FORMATS[format](names, paths), 0
     with tqdm(total=len(paths), unit="image", mininterval=1, disable=None) as progress:  # None: on terminals
         for block, images in read_blocks(paths, size, interpolation):
@@ -73,10 +75,8 @@ def main(arguments: list[str], model: str, format: str) -> int:
     return bad
 
 
-def load(model: str) -> tuple[Callable[[np.ndarray], list[np.ndarray]], int, list[str], float | None]:
-    """Return the model with that name or in that `.keras` file, compiled, its image size, its class names and
-    its threshold.
-    """
+def load(model: str) -> tuple[keras.Model, list[str], float | None]:
+    """Return the model with that name or in that `.keras` file, its class names and its threshold."""
     file = Path(model if model.endswith(".keras") else f"data/models/{model}.keras")
     if not file.is_file():
         raise UserError(
@@ -84,11 +84,10 @@ def load(model: str) -> tuple[Callable[[np.ndarray], list[np.ndarray]], int, lis
             "or the path of a .keras file."
         )
     try:
-        classifier, names, threshold = models.load(file)
+        return models.load(file)
     except Exception as error:  # zipfile, json and Keras raise many kinds on foreign files
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{file} is no model that this pipeline saved: {reason}") from None
-    return compiled(classifier), classifier.input_shape[1], names, threshold
 
 
 def read_blocks(
@@ -115,12 +114,23 @@ def read(path: str, size: int, interpolation: Interpolation) -> np.ndarray | str
     if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe would wait for ever
         return "a folder that cannot be listed" if os.path.isdir(path) else "no regular file"
     try:
-        image = decode(Path(path).read_bytes())
-        return np.asarray(image.resize((size, size), Image.Resampling[interpolation.upper()]))
-    except Image.UnidentifiedImageError:
-        return "not an image"
+        return resized(decode(Path(path).read_bytes()), size, interpolation)
     except Exception as error:  # Pillow's plugins raise many kinds on broken files
-        return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        return fault_of(error)
+
+
+def resized(image: Image.Image, size: int, interpolation: Interpolation) -> np.ndarray:
+    """Return `image`, in mode RGB, as a model takes it: (size, size, 3) uint8."""
+    return np.asarray(image.resize((size, size), Image.Resampling[interpolation.upper()]))
+
+
+def fault_of(error: Exception) -> str:
+    """Return in a few words why a file is no usable image, given what reading it raised."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels"
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
 def predict(infer: Callable[[np.ndarray], list[np.ndarray]], pixels: list[np.ndarray]) -> np.ndarray:

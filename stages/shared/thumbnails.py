@@ -21,18 +21,20 @@ def thumbnail(image: pd.Series, folder: Path) -> str:
     return as_uri(decode(read_unchanged(folder / image["path"], image["sha256"])))
 
 
-def overlay(pixels: np.ndarray, heat: np.ndarray) -> str:
-    """Return `pixels`, (size, size, 3) uint8 RGB, under a heat map, (height, width) from 0 to 1."""
-    size = pixels.shape[:2]
-    enlarged = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))[..., np.newaxis]
+def overlay(pixels: np.ndarray, heat: np.ndarray, side: int = SIDE) -> str:
+    """Return `pixels`, (height, width, 3) uint8 RGB, under a heat map of any shape, from 0 to 1."""
+    height, width = pixels.shape[:2]
+    enlarged = np.asarray(Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR))[
+        ..., np.newaxis
+    ]
     colors = 255 * COLORS(enlarged[..., 0])[..., :3]
     mixed = pixels + OPACITY * enlarged * (colors - pixels)
-    return as_uri(Image.fromarray(np.rint(mixed).astype("uint8")))
+    return as_uri(Image.fromarray(np.rint(mixed).astype("uint8")), side)
 
 
-def as_uri(image: Image.Image) -> str:
-    """Return `image`, in mode RGB, as a JPEG of at most SIDE × SIDE pixels."""
-    image.thumbnail((SIDE, SIDE))
+def as_uri(image: Image.Image, side: int = SIDE) -> str:
+    """Return `image`, in mode RGB, as a JPEG of at most `side` × `side` pixels."""
+    image.thumbnail((side, side))
     buffer = BytesIO()
     image.save(buffer, format="JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

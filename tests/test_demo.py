@@ -1,0 +1,295 @@
+"""The page of tools.demo, in a browser, with images, with files that are none, and asked by others."""
+
+import io
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import zlib
+from contextlib import chdir
+from http.client import HTTPConnection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from werkzeug.serving import make_server
+
+from stages.shared.command import UserError
+from stages.shared.sentences import LABELS, quoted
+from tests.browser import CHROMIUM, browsing
+from tests.conftest import CLASSES, environment
+from tools import demo, predict
+
+HOSTILE = "<img src=x onerror=document.title='hacked'>"
+READ_RESULTS = """[...document.querySelectorAll("#results article")].map(article => ({
+    text: article.innerText, model: article.querySelector("p")?.textContent,
+    classes: [...article.querySelectorAll("tr")].map(row => [row.cells[0].textContent, row.querySelector("data").value]),
+    bars: [...article.querySelectorAll("svg")].map(
+        bar => bar.firstElementChild.getBoundingClientRect().width / bar.getBoundingClientRect().width),
+    pictures: [...article.querySelectorAll("img")].map(image => [image.naturalWidth, image.naturalHeight, image.src]),
+}))"""
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+
+
+@pytest.fixture
+def project(trained, monkeypatch) -> Path:
+    monkeypatch.chdir(trained)
+    return trained
+
+
+@pytest.fixture(scope="module")
+def address(trained) -> str:
+    """Where the page of the trained models is, while the tests of this module run."""
+    server = make_server(demo.HOST, 0, demo.create_app("bilinear"), threaded=True)
+    with chdir(trained):
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://{demo.HOST}:{server.port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with browsing(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(browser, address, project):
+    browser.open(address)
+    return browser
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    """An image that is wider than the page shows it, and lies on its side but for its EXIF orientation."""
+    file = tmp_path / f"{HOSTILE}.jpg"
+    rng = np.random.default_rng(0)
+    upright = Image.fromarray(rng.integers(0, 256, (30, 45, 3)).astype("uint8")).resize((900, 600))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(file, exif=exif)
+    return file
+
+
+def png(width: int, height: int) -> bytes:
+    """Return a whole black PNG, a bit a pixel."""
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0),
+        b"IDAT": zlib.compress(bytes((width // 8 + 1) * height), 1),
+        b"IEND": b"",
+    }
+    chunks = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts.items()
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def predicted(capsys, file: Path, model: str) -> dict[str, float]:
+    """Return what tools.predict says of `file`."""
+    capsys.readouterr()
+    predict.main([str(file)], model, "csv")
+    row = pd.read_csv(io.StringIO(capsys.readouterr().out)).iloc[0]
+    assert row["predicted"] == max(CLASSES, key=lambda name: row[f"probability_{name}"])
+    return {name: row[f"probability_{name}"] for name in CLASSES}
+
+
+def results(tab, number: int) -> list[dict]:
+    """Return the results on the page, the latest first, once there are `number`."""
+    tab.wait(f"document.querySelectorAll('#results article').length == {number}")
+    tab.wait(
+        "[...document.images].every(image => image.complete) && !document.querySelector('#progress').innerText"
+    )
+    return tab.run(READ_RESULTS)
+
+
+@needs_chromium
+def test_an_image_that_is_dropped_and_each_model(tab, photo, capsys):
+    tab.drop(photo)
+    assert len(results(tab, 1)) == 1
+    tab.run("document.querySelector('[value=augmented]').click()")
+    results(tab, 2)
+    tab.run("document.querySelector('[value=head]').click()")
+    found = results(tab, 3)
+    assert tab.errors == []
+    for result, model in zip(found, ("head", "augmented", "fine_tuned")):
+        expected = predicted(capsys, photo, model)
+        ranked = sorted(expected, key=expected.get, reverse=True)
+        assert [name for name, _ in result["classes"]] == ranked
+        probabilities = [float(probability) for _, probability in result["classes"]]
+        assert probabilities == pytest.approx([expected[name] for name in ranked], abs=1e-6)
+        assert result["bars"] == pytest.approx(probabilities, abs=0.01)
+        says = f"takes {photo.name} for “{ranked[0]}” with probability {max(probabilities):.3f}."
+        assert LABELS[model] in result["model"] and result["model"].endswith(says)
+        assert "900 × 600 pixels" in result["text"]
+        (*size, picture), (*size_of_heat, heat) = result["pictures"]
+        assert size == size_of_heat == [600, 400] and picture != heat
+        assert "nothing in the image" not in result["text"]
+
+
+@needs_chromium
+def test_files_that_are_no_images_and_then_one(tab, photo, tmp_path):
+    contents = {
+        f"cut {HOSTILE}.png": png(800, 800)[:60],
+        "text.png": b"no image",
+        "empty.png": b"",
+        "bomb.png": png(20_000, 20_000),
+    }
+    files = [tmp_path / name for name in contents]
+    for file, content in zip(files, contents.values()):
+        file.write_bytes(content)
+    heavy = tmp_path / "heavy.tif"
+    with heavy.open("wb") as file:
+        file.truncate((demo.LARGEST + 1) * 10**6)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    tab.choose(*files, heavy)
+    results(tab, 5)
+    tab.drop(folder, photo)
+    found = results(tab, 7)
+    assert [result["text"] for result in found[1:]] == [
+        "No answer on folder: it cannot be read, or the demo has ended.",
+        "The file is larger than 100 MB, the most that this page takes.",
+        f"{quoted('bomb.png')} cannot be used: more than 178,956,970 pixels.",
+        f"{quoted('empty.png')} cannot be used: the file is empty.",
+        f"{quoted('text.png')} cannot be used: not an image.",
+        f"{quoted(files[0].name)} cannot be used: image file is truncated.",
+    ]
+    assert found[0]["classes"]
+    assert tab.run("document.title") == "Freezepoint: what a model sees"
+
+
+@needs_chromium
+def test_without_scripts(tab, address, photo):
+    tab.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        tab.open(address)
+        tab.choose(photo)
+        tab.run(
+            "document.querySelector('[value=head]').checked = true; document.querySelector('button').click()"
+        )
+        tab.wait("document.querySelectorAll('#results article').length == 1")
+        assert tab.run("document.querySelector('[value=head]').checked")
+        assert len(tab.run(READ_RESULTS)[0]["pictures"]) == 2
+    finally:
+        tab.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+@needs_chromium
+def test_on_a_phone_and_in_both_colour_schemes(tab, photo):
+    tab.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
+    tab.drop(photo)
+    results(tab, 1)
+    assert tab.run("[document.documentElement.scrollWidth, innerWidth]") == [390, 390]
+    brightness = []
+    for scheme in ("light", "dark"):
+        tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        tab.run("scrollTo(0, 0)")
+        brightness.append(np.asarray(tab.screenshot().convert("L")).mean())
+    assert brightness[0] > 170 and brightness[1] < 90
+
+
+@needs_chromium
+def test_by_keyboard(tab):
+    focused = []
+    for _ in range(2):
+        for kind in ("rawKeyDown", "keyUp"):
+            tab.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        focused.append(tab.run("document.activeElement.value || document.activeElement.labels[0].innerText"))
+    assert focused == ["fine_tuned", "Drop an image here\nor choose a file"]
+
+
+def post(
+    address: str, content: bytes, model: str = "head", name: str = "a.png", **headers
+) -> tuple[int, str]:
+    """Post a form as a browser does, and return the answer's status and text."""
+    body = (
+        f'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n{model}\r\n'
+        f'--b\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
+    ).encode() + content + b"\r\n--b--\r\n"  # fmt: skip
+    return ask(address, "POST", body, **{"Content-Type": "multipart/form-data; boundary=b", **headers})
+
+
+def ask(address: str, method: str, body: bytes = b"", **headers) -> tuple[int, str]:
+    connection = HTTPConnection(address.split("/")[2], timeout=30)
+    connection.request(method, "/", body, headers)
+    answer = connection.getresponse()
+    page = answer.read().decode()
+    connection.close()
+    return answer.status, page
+
+
+def test_status(address):
+    assert post(address, b"no image")[0] == 400
+    assert post(address, bytes(demo.LARGEST * 10**6))[0] == 413
+    assert post(address, b"", model="../../mine")[0] == 400
+    assert post(address, b"", name="")[0] == 400
+    assert "Choose an image first." in post(address, b"", name="")[1]
+    assert ask(address, "POST")[0] == 400
+    assert ask(address, "GET")[0] == 200
+
+
+def test_other_sites_are_refused(address):
+    port = address.split(":")[2].strip("/")
+    assert ask(address, "GET", Host=f"localhost:{port}")[0] == 200
+    for host in (f"example.org:{port}", f"localhost.example.org:{port}", ""):
+        assert ask(address, "GET", Host=host)[0] == 400
+    own, others = address.rstrip("/"), ("https://example.org", "null", "http://127.0.0.1:1")
+    assert post(address, b"no image", Origin=own)[0] == 400
+    for origin in others:
+        assert post(address, b"no image", Origin=origin)[0] == 403
+
+
+def test_nothing_is_written_to_disk(address, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    image = io.BytesIO()
+    Image.effect_noise((1500, 1500), 50).save(image, "PNG")
+    assert image.tell() > 10**6
+    assert post(address, image.getvalue())[0] == 200
+
+
+def test_a_model_that_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("data/models").mkdir(parents=True)
+    Path("data/models/head.keras").write_text("no model")
+    form = {"model": "head", "image": (io.BytesIO(b"no image"), "a.png")}
+    answer = demo.create_app("bilinear").test_client().post("/", data=form)
+    assert answer.status_code == 500
+    assert (
+        "data/models/head.keras is no model that this pipeline saved: File is not a zip file" in answer.text
+    )
+
+
+def test_models_that_are_missing(workspace):
+    with pytest.raises(
+        UserError, match="^data/models/head.keras is missing: run dvc repro, or dvc pull it where "
+    ):
+        demo.main(0)
+
+
+@pytest.mark.parametrize("reason", ["Address already in use", "there are 0 to 65535"])
+def test_a_port_that_cannot_be_had(project, address, reason):
+    port = address.split(":")[2].strip("/") if "use" in reason else "70000"
+    sentence = f"port {port} cannot be used ({reason}): python -m tools.demo --port 0 takes any that is free."
+    with pytest.raises(UserError, match="^" + re.escape(sentence) + "$"):
+        demo.main(int(port))
+
+
+def test_it_says_where_it_is_and_ends_quietly(project):
+    command = [sys.executable, "-m", "tools.demo", "--port", "0"]
+    with subprocess.Popen(command, env=environment(), stdout=-1, stderr=-1, text=True) as server:
+        said = server.stdout.readline()
+        address = re.fullmatch(r"(http://127\.0\.0\.1:\d+), Ctrl-C ends it\n", said)[1]
+        assert ask(f"{address}/", "GET")[0] == 200
+        assert post(f"{address}/", b"no image")[0] == 400
+        os.kill(server.pid, signal.SIGINT)
+        rest = server.communicate(timeout=30)
+    assert rest[0] == "" and "Traceback" not in rest[1] and server.returncode == 0
