@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zlib
+from collections.abc import Iterator
 from contextlib import chdir
 from http.client import HTTPConnection
 from pathlib import Path
@@ -218,7 +220,7 @@ def post(
     return ask(address, "POST", body, **{"Content-Type": "multipart/form-data; boundary=b", **headers})
 
 
-def ask(address: str, method: str, body: bytes = b"", **headers) -> tuple[int, str]:
+def ask(address: str, method: str, body: bytes | Iterator[bytes] = b"", **headers) -> tuple[int, str]:
     connection = HTTPConnection(address.split("/")[2], timeout=30)
     connection.request(method, "/", body, headers)
     answer = connection.getresponse()
@@ -235,6 +237,18 @@ def test_status(address):
     assert "Choose an image first." in post(address, b"", name="")[1]
     assert ask(address, "POST")[0] == 400
     assert ask(address, "GET")[0] == 200
+
+
+def test_a_large_file_that_is_slow_to_come_is_refused_in_words(address):
+    size = (demo.LARGEST + 1) * 10**6
+
+    def body():
+        time.sleep(0.3)
+        yield bytes(size)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": str(size)}
+    status, page = ask(address, "POST", body(), **headers)
+    assert status == 413 and "The file is larger than 100 MB" in page
 
 
 def test_other_sites_are_refused(address):
