@@ -22,7 +22,7 @@ from stages.shared.freeze_point import FreezePoint, above
 from stages.shared.head import base_output
 from stages.shared.inference import compiled
 from stages.shared.intervals import mcnemar
-from stages.shared.metrics import measure, per_class, roc_curve, with_intervals
+from stages.shared.metrics import accuracy_without, measure, per_class, roc_curve, with_intervals
 from stages.shared.parameters import read_parameters
 from stages.shared.pictures import draw_confusion_matrices, draw_roc_curves
 from stages.shared.splits import read_split
@@ -39,6 +39,7 @@ def main(
     test_split: Path,
     features: Path,
     activations: Path,
+    near_duplicates: Path,
     head: Path,
     augmented: Path,
     fine_tuned: Path,
@@ -52,6 +53,7 @@ def main(
     parameters = read_parameters(Parameters)
     test = read_split(test_split)
     truth = test["class_index"].to_numpy()
+    duplicated = test["path"].isin(pd.read_csv(near_duplicates, dtype=str, keep_default_na=False)["path"])
     measured, curves, right = {}, {}, {}
     through = parameters.fine_tune.layer(parameters.conv_base.name)
     for file, stored in ((head, features), (augmented, features), (fine_tuned, activations)):
@@ -61,6 +63,9 @@ def main(
         measured[file.stem] = with_intervals(measure(truth, probabilities, names), truth, probabilities)
         curves[file.stem] = roc_curve(truth, probabilities)
         right[file.stem] = probabilities.argmax(axis=1) == truth
+        measured[file.stem]["accuracy_without_near_duplicates"] = accuracy_without(
+            duplicated.to_numpy(), right[file.stem]
+        )
         write_predictions(test, probabilities, names, tables / f"{file.stem}_predictions.csv")
         with whole(tables / f"{file.stem}_roc.csv") as table:
             curves[file.stem].to_csv(table, index=False)

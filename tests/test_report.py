@@ -81,7 +81,7 @@ def reported(tmp_path_factory, vgg16_weights):
         labels = pd.DataFrame({"file": files, "label": np.repeat(LABELS, 15)})
         labels.to_csv("images/labels.csv", index=False)
         place_weights(vgg16_weights)
-        run("split_dataset", "extract_features", "extract_views")
+        run("split_dataset", "extract_features", "audit_leakage", "extract_views")
         run("train_head", "train_augmented", "fine_tune", "evaluate", "report")
     return folder
 
@@ -126,6 +126,8 @@ def test_the_page_says_what_evaluate_found(inside):
         low, high = found["accuracy_interval"]
         assert f"{found['accuracy']:.3f} {low:.3f}–{high:.3f}" in text
         assert f"expected calibration error {found['calibration_error']:.3f}" in text
+    leakage = json.loads(Path("metrics/leakage.json").read_text())
+    assert sentences.describe_leakage(leakage, evaluation, images=12) in text
     for sentence in sentences.describe_differences(differences):
         assert sentence in text
     assert (
@@ -169,6 +171,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     names = class_names(test)
     truth = test["class_index"].to_numpy()
     probabilities = np.roll(np.eye(classes, dtype="float32"), shift, axis=1)[truth]
+    Path("metrics/leakage.json").write_text(json.dumps({"test_images": len(test)}))
     evaluation = {}
     tables = Path("data/evaluation")
     for model in sentences.MODELS:
@@ -273,6 +276,23 @@ def test_sentences_on_data():
         sentences.describe_data(split, list(part))[1]
         == "All classes have the same number of training images."
     )
+
+
+def test_sentence_on_near_duplicates():
+    measured = {
+        model: {"accuracy_without_near_duplicates": accuracy}
+        for model, accuracy in zip(sentences.MODELS, (0.75, 0.5, 0.8125))
+    }
+    none, one, some, all_of_them = (
+        sentences.describe_leakage({"test_images": found}, measured, 1200) for found in (0, 1, 300, 1200)
+    )
+    assert none == "No test image has a near-duplicate in training or validation."
+    assert one.startswith("1 of 1,200 test images has a near-duplicate in training or validation. ")
+    assert some == (
+        "300 of 1,200 test images have a near-duplicate in training or validation. Accuracy on the others: head "
+        "0.750, augmented 0.500, fine-tuned 0.812."
+    )
+    assert all_of_them == "1,200 of 1,200 test images have a near-duplicate in training or validation."
 
 
 def test_sentences_on_a_model():
