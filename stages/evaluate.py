@@ -19,7 +19,7 @@ from stages.shared.files import keep, whole
 from stages.shared.freeze_point import FreezePoint
 from stages.shared.head import base_output
 from stages.shared.intervals import mcnemar
-from stages.shared.metrics import judge, roc_curve
+from stages.shared.metrics import accuracy_without, judge, roc_curve
 from stages.shared.parameters import read_parameters
 from stages.shared.pictures import draw_confusion_matrices, draw_roc_curves
 from stages.shared.prediction import predict_classes, predict_stored
@@ -35,6 +35,7 @@ def main(
     test_split: Path,
     features: Path,
     activations: Path,
+    near_duplicates: Path,
     head: Path,
     augmented: Path,
     fine_tuned: Path,
@@ -48,6 +49,7 @@ def main(
     parameters = read_parameters(Parameters)
     test = read_split(test_split)
     truth = test["class_index"].to_numpy()
+    duplicated = test["path"].isin(pd.read_csv(near_duplicates, dtype=str, keep_default_na=False)["path"])
     measured, curves, right = {}, {}, {}
     through = parameters.fine_tune.layer(parameters.conv_base.name)
     for file, stored in ((head, features), (augmented, features), (fine_tuned, activations)):
@@ -58,6 +60,9 @@ def main(
         measured[file.stem] = judge(truth, probabilities, names, threshold)
         curves[file.stem] = roc_curve(truth, probabilities)
         right[file.stem] = predicted == truth
+        measured[file.stem]["accuracy_without_near_duplicates"] = accuracy_without(
+            duplicated.to_numpy(), right[file.stem]
+        )
         write_predictions(test, predicted, probabilities, names, tables / f"{file.stem}_predictions.csv")
         with whole(tables / f"{file.stem}_roc.csv") as table:
             curves[file.stem].to_csv(table, index=False)

@@ -46,6 +46,7 @@ def main(
     augmented: Path,
     fine_tuned: Path,
     split_metrics: Path,
+    leakage_metrics: Path,
     head_metrics: Path,
     augmented_metrics: Path,
     fine_tuned_metrics: Path,
@@ -56,6 +57,7 @@ def main(
     split = json.loads(split_metrics.read_text())
     measured = json.loads(evaluation.read_text())
     differences = measured.pop("differences")
+    leakage = json.loads(leakage_metrics.read_text())
     models = [head, augmented, fine_tuned]
     trained = [
         {"model": model.stem, **json.loads(metrics.read_text()), **read_model(model)}
@@ -81,6 +83,7 @@ def main(
             results=[
                 *sentences.describe_accuracies(measured, largest, tested[largest] / images, images),
                 *(sentences.describe_difference(**pair) for pair in differences),
+                sentences.describe_leakage(leakage, measured, images),
                 *(
                     sentences.describe_confusions(model, np.array(found["confusion_matrix"]), names)
                     for model, found in measured.items()

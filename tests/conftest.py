@@ -111,7 +111,7 @@ def extraction(tmp_path_factory, vgg16_weights) -> Path:
     draw_images(folder / "images", class_folders())
     with chdir(folder):
         place_weights(vgg16_weights)
-        run("split_dataset", "extract_features", "extract_views")
+        run("split_dataset", "extract_features", "audit_leakage", "extract_views")
     return folder
 
 

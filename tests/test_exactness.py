@@ -104,7 +104,7 @@ def test_saved_models_predict_from_images_what_evaluate_found(workspace, vgg16_w
     draw_images(Path("images"), class_folders(classes))
     place_weights(vgg16_weights)
     change(conv_base__precision=precision)
-    run("split_dataset", "extract_features", "extract_views", *TRAININGS, "evaluate")
+    run("split_dataset", "extract_features", "audit_leakage", "extract_views", *TRAININGS, "evaluate")
     stored = np.load("data/features/train.npy", allow_pickle=False)
     assert stored.dtype == {"float32": "float32", "bfloat16": "float16"}[precision]
     for name in ("head", "augmented", "fine_tuned"):
@@ -167,6 +167,6 @@ def test_equal_runs_write_equal_bytes(extracted):
 
     run(*TRAININGS, "evaluate")
     first = written()
-    run("split_dataset", "extract_features", "extract_views", *TRAININGS, "evaluate")
+    run("split_dataset", "extract_features", "audit_leakage", "extract_views", *TRAININGS, "evaluate")
     assert first == written()
     assert sum(name.endswith(".keras") for name in first) == 3

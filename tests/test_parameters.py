@@ -45,6 +45,16 @@ from tests.conftest import change, environment, run
             "conv_base.name is 'vgg', but it takes one of vgg16, vgg19,",
         ),
         (
+            "audit_leakage",
+            {"leakage__cosine_similarity": 1.5},
+            "leakage.cosine_similarity is 1.5, but it takes a number above 0, at most 1.",
+        ),
+        (
+            "audit_leakage",
+            {"leakage__hash_bits": 65},
+            "leakage.hash_bits is 65, but it takes a whole number of bits from 0 to 64.",
+        ),
+        (
             "train_head",
             {"head__patience_epochs": 0},
             "head.patience_epochs is 0, but it takes a whole number of epochs",
@@ -149,7 +159,7 @@ def test_an_unknown_section_is_named_by_every_stage(workspace):
     assert end.value.code == (
         "params.yaml: imagesize (value 224) is no parameter: did you mean image_size?\n"
         "params.yaml: foo (value 1) is no parameter: there are data, split, image_size, interpolation, conv_base, "
-        "augmentation, head, augmented, fine_tune, store, gate."
+        "leakage, augmentation, head, augmented, fine_tune, store, gate."
     )
 
 

@@ -82,7 +82,7 @@ def reported(tmp_path_factory, vgg16_weights):
         labels = pd.DataFrame({"file": files, "label": np.repeat(LABELS, 15)})
         labels.to_csv("images/labels.csv", index=False)
         place_weights(vgg16_weights)
-        run("split_dataset", "extract_features", "extract_views")
+        run("split_dataset", "extract_features", "audit_leakage", "extract_views")
         run("train_head", "train_augmented", "fine_tune", "evaluate", "report")
     return folder
 
@@ -129,6 +129,8 @@ def test_the_page_says_what_evaluate_found(inside):
         assert f"expected calibration error {found['calibration_error']:.3f}" in text
     for pair in differences:
         assert sentences.describe_difference(**pair) in text
+    leakage = json.loads(Path("metrics/leakage.json").read_text())
+    assert sentences.describe_leakage(leakage, evaluation, images=12) in text
     assert (
         "45 images of 3 classes: 21 to learn from, 12 to watch the training (validation), and 12 for" in text
     )
@@ -170,6 +172,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     names = class_names(test)
     truth = test["class_index"].to_numpy()
     probabilities = np.roll(np.eye(classes, dtype="float32"), shift, axis=1)[truth]
+    Path("metrics/leakage.json").write_text(json.dumps({"test_images": len(test)}))
     threshold = 0.5 if classes == 2 else None
     evaluation = {}
     tables = Path("data/evaluation")
@@ -281,6 +284,23 @@ def test_sentences_on_data():
         "All classes have the same number of training images.",
         "Groups of images that belong together stay in one split: 1,200 in train, 1 in validation and 2 in test.",
     ]
+
+
+def test_sentence_on_near_duplicates():
+    measured = {
+        model: {"accuracy_without_near_duplicates": accuracy}
+        for model, accuracy in zip(sentences.MODELS, (0.75, 0.5, 0.8125))
+    }
+    none, one, some, all_of_them = (
+        sentences.describe_leakage({"test_images": found}, measured, 1200) for found in (0, 1, 300, 1200)
+    )
+    assert none == "No test image has a near-duplicate in training or validation."
+    assert one.startswith("1 of 1,200 test images has a near-duplicate in training or validation. ")
+    assert some == (
+        "300 of 1,200 test images have a near-duplicate in training or validation. Accuracy on the others: head "
+        "0.750, augmented 0.500, fine-tuned 0.812."
+    )
+    assert all_of_them == "1,200 of 1,200 test images have a near-duplicate in training or validation."
 
 
 def test_sentences_on_a_model():

@@ -55,6 +55,11 @@ def judge(truth: np.ndarray, probabilities: np.ndarray, names: list[str], thresh
     return found
 
 
+def accuracy_without(images: np.ndarray, right: np.ndarray) -> float | None:
+    """Return the accuracy on all but some `images`, (n,) bool, given which are `right`; None if none is left."""
+    return None if images.all() else float(right[~images].mean())
+
+
 def reliability(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """Return images, confidence and accuracy, a row for each tenth of confidence that has images.
 

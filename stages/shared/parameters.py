@@ -12,8 +12,8 @@ from stages.shared.command import UserError
 Schema = TypeVar("Schema", bound=BaseModel)
 
 TOP_LEVEL = (
-    "data split image_size interpolation conv_base augmentation head augmented fine_tune store gate".split()
-)
+    "data split image_size interpolation conv_base leakage augmentation head augmented fine_tune store gate"
+).split()
 
 
 class Section(BaseModel):

@@ -67,6 +67,24 @@ def describe_data(split: dict, names: list[str]) -> list[str]:
     return said
 
 
+def describe_leakage(leakage: dict, measured: dict[str, dict], images: int) -> str:
+    """Return a sentence on the near-duplicates of the test split, as in metrics/leakage.json."""
+    found = leakage["test_images"]
+    if not found:
+        return "No test image has a near-duplicate in training or validation."
+    said = (
+        f"{found:,} of {counted(images, 'test image')} {'has' if found == 1 else 'have'} a near-duplicate in "
+        "training or validation"
+    )
+    if found == images:
+        return f"{said}."
+    accuracies = [
+        f"{LABELS[model]} {metrics['accuracy_without_near_duplicates']:.3f}"
+        for model, metrics in measured.items()
+    ]
+    return f"{said}. Accuracy on the others: {', '.join(accuracies)}."
+
+
 def describe_accuracies(measured: dict[str, dict], largest: str, baseline: float, images: int) -> list[str]:
     """Return sentences on the best accuracy, and on `baseline`, that of always naming `largest`."""
     best = max(metrics["accuracy"] for metrics in measured.values())
