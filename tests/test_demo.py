@@ -282,6 +282,16 @@ def test_a_model_that_is_none(tmp_path, monkeypatch):
     )
 
 
+def test_many_classes():
+    found = dict.fromkeys(("predicted", "width", "height", "picture", "heat", "place"), "")
+    with demo.create_app("bilinear").test_request_context():
+        shown = demo.page(
+            file="a.png", found={**found, "classes": [(f"class {i}", "0.1") for i in range(12)]}
+        )
+    before, after = shown.split("<details><summary>2 more</summary>")
+    assert (before.count("<data"), after.count("<data")) == (10, 2)
+
+
 def test_models_that_are_missing(workspace):
     with pytest.raises(
         UserError, match="^data/models/head.keras is missing: run dvc repro, or dvc pull it where "

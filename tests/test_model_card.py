@@ -40,6 +40,7 @@ def write_run(names: list[str]) -> None:
     write_json(
         "split", {"images": counts, "identical_images": 2, "excluded_images": {f"{ODD}.png": "is | cut"}}
     )
+    write_json("leakage", {"test_images": 1})
     evaluation: dict = {}
     Path("data/models").mkdir(parents=True)
     for model in sentences.MODELS:
@@ -57,6 +58,7 @@ def write_run(names: list[str]) -> None:
             for name in names
         ]
         found["confusion_matrix"] = [[next(numbers) for _ in names] for _ in names]
+        found["accuracy_without_near_duplicates"] = fraction()
         if two:
             found |= {"threshold": chosen["threshold"], "accuracy_at_half": fraction()}
         evaluation[model] = found
@@ -114,6 +116,8 @@ def test_its_numbers_are_those_of_the_run(workspace, names):
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
     for pair in evaluation.pop("differences"):
         assert f"- {sentences.describe_difference(**pair)}" in card
+    images = sum(split["test"].values())
+    assert f"- {sentences.describe_leakage({'test_images': 1}, evaluation, images)}" in card
     for name in names:
         assert row(name, *(str(split[part][name]) for part in ("train", "validation", "test"))) in card
     for model, found in evaluation.items():

@@ -47,6 +47,8 @@ POLICY = (
 
 
 class Model(NamedTuple):
+    """What the page asks of a trained model."""
+
     infer: Callable[[np.ndarray], list[np.ndarray]]
     heat_map: Callable[[np.ndarray, int], np.ndarray]
     size: int  # pixels, height and width

@@ -24,9 +24,8 @@ def thumbnail(image: pd.Series, folder: Path) -> str:
 def overlay(pixels: np.ndarray, heat: np.ndarray, side: int = SIDE) -> str:
     """Return `pixels`, (height, width, 3) uint8 RGB, under a heat map of any shape, from 0 to 1."""
     height, width = pixels.shape[:2]
-    enlarged = np.asarray(Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR))[
-        ..., np.newaxis
-    ]
+    enlarged = Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR)
+    enlarged = np.asarray(enlarged)[..., np.newaxis]
     colors = 255 * COLORS(enlarged[..., 0])[..., :3]
     mixed = pixels + OPACITY * enlarged * (colors - pixels)
     return as_uri(Image.fromarray(np.rint(mixed).astype("uint8")), side)
