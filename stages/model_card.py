@@ -22,9 +22,7 @@ from stages.shared.parameters import read_parameters
 
 TEMPLATE = Path(__file__).parent / "shared/model_card.md"
 Values = Annotated[dict, Field(description="a section of parameters")]  # which the other stages check
-UNSEEN = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-)  # control characters, and direction marks
+UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # controls, of direction too
 MARKUP = re.compile(r"[\\`*|~$\[\]]|<(?=[a-zA-Z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
 
 
@@ -34,6 +32,7 @@ class Parameters(BaseModel):
     image_size: int = Field(description="a whole number of pixels")
     interpolation: str = Field(description="bilinear or nearest")
     conv_base: Values
+    leakage: Values
     augmentation: Values
     head: Values
     augmented: Values

@@ -141,7 +141,13 @@ def test_a_clone_without_caches_gives_the_same_outputs(reproduced, tmp_path):
     commit(project)
     ended = verify(project)
     assert ended.stdout.count("Running stage") == len(PIPELINE["stages"])
-    assert ended.stdout.endswith("\nAll 30 outputs of 10 stages are what dvc.lock says.\n")
+    stages = PIPELINE["stages"].values()
+    outputs = [
+        out for stage in stages for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])
+    ]
+    compared = len(outputs) - str(outputs).count("data/circumstances/")
+    said = f"\nAll {compared} outputs of {len(stages)} stages are what dvc.lock says.\n"
+    assert ended.stdout.endswith(said)
     assert ended.returncode == 0
     assert list((project / ".dvc/tmp").glob("verify-*")) == []
 
