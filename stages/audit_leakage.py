@@ -82,10 +82,9 @@ def draw(pairs: pd.DataFrame, folder: Path, picture: Path) -> None:
     lines = max(1, -(-len(shown) // PAIRS_A_LINE))
     figure = Figure(figsize=(4.6 * PAIRS_A_LINE, 0.5 + 3 * lines), layout="constrained")
     figure.suptitle(title)
-    grid = figure.subplots(lines, 2 * PAIRS_A_LINE, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for (left, right), (_, pair) in zip(grid.reshape(-1, 2), shown.iterrows()):
+    places = figure.subfigures(lines, PAIRS_A_LINE, wspace=0.05, squeeze=False)
+    for place, (_, pair) in zip(places.flat, shown.iterrows()):
+        left, right = place.subplots(1, 2)
         other = pair.filter(like="other_").rename(lambda name: name.removeprefix("other_"))
         show(left, pair, folder, f"cosine similarity {pair['cosine_similarity']:.4f}")
         show(right, other, folder, f"{pair['differing_bits']} of 64 bits differ")
@@ -98,6 +97,7 @@ def show(axes: Axes, image: pd.Series, folder: Path, note: str) -> None:
     pixels = decode(read_unchanged(folder / image["path"], image["sha256"]))
     pixels.thumbnail((PIXELS, PIXELS))
     axes.imshow(pixels)
+    axes.set_axis_off()
     label, name = (text if len(text) <= 30 else f"…{text[-29:]}" for text in (image["label"], image["path"]))
     title = f"{image['split']}: {label}\n{name}\n{note}"
     axes.set_title(title, fontsize=8, parse_math=False)  # names may have dollar signs
