@@ -154,7 +154,9 @@ def test_its_limits_follow_from_the_numbers(workspace):
     write_json("split", {"images": images, "identical_images": 0, "excluded_images": {}})
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
     evaluation["augmented"] |= {"accuracy": 0.9, "accuracy_interval": [0.2, 0.75]}
-    evaluation["augmented"]["per_class"][1]["recall"] = 0
+    for model, recall in (("head", 0.5), ("augmented", 0)):
+        evaluation[model]["per_class"][1]["recall"] = recall
+        evaluation[model]["per_class"][0]["recall"] = 0.25
     write_json("evaluation", evaluation)
     card = write_card()
     for said in (
@@ -162,7 +164,7 @@ def test_its_limits_follow_from_the_numbers(workspace):
         "No class has fewer images to learn from than “dog”, 4.",
         "No class has fewer test images than “cat”, 5: one of them is 0.200 of its recall.",
         "One of 20 test images is 0.0500 of accuracy, whose 95 % intervals are up to 0.550 wide.",
-        "The head misses no class more often than “cat”: it finds 0.026 of them.",
+        "The head misses no class more often than “cat”: it finds 0.250 of them.",
         "The augmented model misses no class more often than “dog”: it finds 0.000 of them.",
     ):
         assert f"- {said}" in card
