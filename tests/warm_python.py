@@ -62,9 +62,8 @@ def serve(listener: socket.socket) -> None:
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
-            code = answer(connection)
-            connection.send(bytes([code]))
-            os._exit(code)
+            connection.send(bytes([answer(connection)]))
+            sys.exit()  # as a stage's process ends, with what libraries have to tidy up
         connection.close()
 
 
