@@ -157,7 +157,6 @@ def test_memory_does_not_grow_with_pairs():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(found) == 3000 and (found["other_row"] == 0).all()
-    print(peak)
     assert peak < 50e6
 
 
