@@ -131,7 +131,7 @@ def trained(tmp_path_factory, vgg16_weights) -> Path:
         write_parameters(folder, {**TINY, "image_size": SIZE})
         draw_images(folder / "images", class_folders(CLASSES))
         place_weights(vgg16_weights)
-        run("split_dataset", "extract_features", "extract_views")
+        run("split_dataset", "extract_features", "audit_leakage", "extract_views")
         run("train_head", "train_augmented", "fine_tune", "evaluate")
     return folder
 
