@@ -283,7 +283,8 @@ def test_a_model_that_is_none(tmp_path, monkeypatch):
 
 
 def test_many_classes():
-    found = dict.fromkeys(("predicted", "width", "height", "picture", "heat", "place"), "")
+    found = dict.fromkeys(("predicted", "width", "height", "picture", "heat", "place", "second"), "")
+    found["threshold"] = None
     with demo.create_app("bilinear").test_request_context():
         shown = demo.page(
             file="a.png", found={**found, "classes": [(f"class {i}", "0.1") for i in range(12)]}
@@ -309,7 +310,14 @@ def test_a_port_that_cannot_be_had(project, address, reason):
 
 def test_it_says_where_it_is_and_ends_quietly(project):
     command = [sys.executable, "-m", "tools.demo", "--port", "0"]
-    with subprocess.Popen(command, env=environment(), stdout=-1, stderr=-1, text=True) as server:
+    with subprocess.Popen(
+        command,
+        env=environment(),
+        stdout=-1,
+        stderr=-1,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
+    ) as server:
         said = server.stdout.readline()
         address = re.fullmatch(r"(http://127\.0\.0\.1:\d+), Ctrl-C ends it\n", said)[1]
         assert ask(f"{address}/", "GET")[0] == 200
