@@ -43,6 +43,7 @@ def test_a_stage_that_is_stopped(monkeypatch):
         time.sleep(60)
 
     monkeypatch.setattr(sys, "argv", ["stage", "output"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
     with pytest.raises(UserError, match="^stopped before it was done: run dvc repro to start it again.$"):
         run(main)
 

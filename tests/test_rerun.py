@@ -202,7 +202,7 @@ def test_plots_and_metrics_can_be_shown_and_compared(reproduced):
 
 def test_two_revisions_are_compared(reproduced):
     """By tools.compare, from git's history and DVC's cache; the workspace stays as it is."""
-    write_parameters(reproduced, {"head.units": 5, "head.learning_rate": 0.1}, reproduced / "params.yaml")
+    write_parameters(reproduced, {"head.units": 1, "head.learning_rate": 1.0}, reproduced / "params.yaml")
     predictions = reproduced / "data/evaluation/head_predictions.csv"
     before = pd.read_csv(predictions)
     assert reproduce(reproduced) == {"train_head", "evaluate", "report", "model_card"}
