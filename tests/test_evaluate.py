@@ -19,6 +19,7 @@ from stages.shared.metrics import (
 )
 from stages.shared.prediction import per_class, predict_classes
 from tests.conftest import run
+from tools import show_results
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 ONE = np.array(
@@ -135,7 +136,7 @@ def test_roc_curve_of_many_classes_has_the_area_that_is_reported():
     assert (curve.diff().dropna() >= 0).all(axis=None)
 
 
-def test_everything_written_agrees(extracted):
+def test_everything_written_agrees(extracted, capsys):
     near_duplicates = pd.read_csv("data/splits/test.csv")[["path"]].head(3)
     near_duplicates.to_csv("data/leakage/near_duplicates.csv", index=False)
     run("train_head", "train_augmented", "fine_tune", "evaluate")
@@ -162,3 +163,10 @@ def test_everything_written_agrees(extracted):
         ).all()
     for picture in ("confusion_matrices", "roc_curves"):
         assert Image.open(f"metrics/{picture}.png").size > (300, 300)
+    capsys.readouterr()
+    show_results.main(Path("metrics"))
+    shown = capsys.readouterr().out
+    row = next(line.split() for line in shown.splitlines() if line.startswith("head"))
+    expected = [evaluation["head"][name] for name in show_results.METRICS]
+    assert list(map(float, row[1:])) == pytest.approx(expected, abs=0.0005)
+    assert "Report: metrics/report.html" in shown

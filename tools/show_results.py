@@ -9,11 +9,11 @@ METRICS = ["accuracy", "balanced_accuracy", "roc_auc", "average_precision", "los
 
 
 def main(metrics: Path) -> None:
-    evaluation = (
-        pd.DataFrame(json.loads((metrics / "evaluation.json").read_text())).drop(columns="differences").T
-    )
+    evaluation = json.loads((metrics / "evaluation.json").read_text())
+    del evaluation["differences"]
+    table = pd.DataFrame.from_dict(evaluation, orient="index")
     print(f"\nOn the test split ({metrics / 'evaluation.json'}):\n")
-    print(evaluation[METRICS].astype(float).round(3).to_string())
+    print(table[METRICS].astype(float).round(3).to_string())
     print(f"\nPictures: {', '.join(str(picture) for picture in sorted(metrics.glob('*.png')))}")
     print(f"Report: {metrics / 'report.html'}, a page to open in a browser")
 
