@@ -34,6 +34,8 @@ def main(
     splits: Path, weights: Path, at_default: Path, views: Path, test_activations: Path, circumstances: Path
 ) -> None:
     parameters = read_parameters(Parameters)
+    settings = parameters.conv_base.matching(at_default / "validation.npy")
+    parameters = parameters.model_copy(update={"conv_base": settings})
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
     through = parameters.fine_tune.layer(parameters.conv_base.name)
     check_cut(base, through, parameters.conv_base.name)

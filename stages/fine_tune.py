@@ -17,8 +17,8 @@ from stages.shared.splits import read_split
 from stages.shared.training import Training
 
 
-class FineTuning(Training, FreezePoint):
-    """What is fine-tuned, and how."""
+class FineTuning(FreezePoint, Training):
+    """What is fine-tuned, and how. Of two configurations pydantic takes the last: no key is unknown."""
 
 
 class Parameters(BaseModel):

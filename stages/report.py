@@ -41,7 +41,7 @@ class ConvBase(PartOfSection):
 
 class Parameters(BaseModel):
     data: ImagesFolder
-    interpolation: Interpolation
+    interpolation: Interpolation = Field(description="bilinear or nearest")
     conv_base: ConvBase
 
 
@@ -160,7 +160,12 @@ def choose_samples(train: pd.DataFrame, folder: Path) -> dict[str, list[dict]]:
 
 def describe(model: str, result: Result, names: list[str], folder: Path) -> dict:
     """Return the sentences on a model, its confusion matrix and its images."""
-    images = result.images.sort_values(["confidence", "path"], ascending=[False, True])
+    threshold = result.metrics.get("threshold")
+    sureness = (
+        result.images["confidence"] if threshold is None else abs(result.probabilities[:, 1] - threshold)
+    )
+    least_sure = result.images.assign(sureness=sureness).sort_values(["sureness", "path"])
+    surest = result.images.sort_values(["confidence", "path"], ascending=[False, True])
     matrix = np.array(result.metrics["confusion_matrix"])
     return {
         "curves": sentences.describe_curves(model, result.history),
@@ -171,10 +176,10 @@ def describe(model: str, result: Result, names: list[str], folder: Path) -> dict
             for name, row in zip(names, matrix)
         ],
         "calibration": sentences.describe_calibration(
-            model, result.metrics, float(images["confidence"].mean())
+            model, result.metrics, reliability(result.images["class_index"].to_numpy(), result.probabilities)
         ),
-        "wrong": show(images[~images["right"]].head(SHOWN), folder),
-        "uncertain": show(images[::-1].head(SHOWN), folder),
+        "wrong": show(surest[~surest["right"]].head(SHOWN), folder),
+        "uncertain": show(least_sure.head(SHOWN), folder),
     }
 
 
@@ -227,9 +232,7 @@ def draw(results: dict[str, Result], baseline: float) -> dict:
         "roc": charts.draw_curves({model: result.roc for model, result in results.items()}),
         "precision_recall": charts.draw_curves(precision_recall),
         "reliability": {
-            model: charts.draw_reliability(
-                model, reliability(truth, result.images["predicted_index"].to_numpy(), result.probabilities)
-            )
+            model: charts.draw_reliability(model, reliability(truth, result.probabilities))
             for model, result in results.items()
         },
     }

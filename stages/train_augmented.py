@@ -43,7 +43,7 @@ def main(
     parameters = read_parameters(Parameters)
     train, validation = read_split(train_split), read_split(validation_split)
     names = class_names(train)
-    base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
+    base = conv_base.load(parameters.conv_base.matching(view_features), parameters.image_size, weights)
     classifier = add_head(base, parameters.augmented, len(names), parameters.augmented.seed)
     technique.apply(
         classifier,

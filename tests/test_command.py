@@ -37,6 +37,16 @@ def test_outputs_that_cannot_be_written(workspace):
     assert call("split_dataset", *arguments("split_dataset")) == "metrics: File exists."
 
 
+@pytest.mark.parametrize("error", [OSError("no room in HDF5"), FileNotFoundError("no room in HDF5")])
+def test_what_a_library_says_without_naming_a_file(monkeypatch, error):
+    def main() -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["stage"])
+    with pytest.raises(UserError, match="no room in HDF5"):
+        run(main)
+
+
 def test_a_stage_that_is_stopped(monkeypatch):
     def main(output: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)

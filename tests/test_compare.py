@@ -49,7 +49,17 @@ def test_images_are_the_same_wherever_they_lie(judged, capsys):
     assert capsys.readouterr().out.count("The same 100 images right and wrong: no difference.") == 3
 
 
+def test_predictions_of_another_split(judged):
+    split = pd.read_csv("data/splits/test.csv")
+    split[1:].to_csv("data/splits/test.csv", index=False)
+    with pytest.raises(
+        UserError, match="^the workspace has data/evaluation of another split than data/splits"
+    ):
+        compare.main("main", None)
+
+
 def test_a_picture_of_images_that_are_not_here(judged, capsys):
+    (judged / "compare.png").touch()  # of an earlier comparison
     judge(judged, wrong=26)
     with pytest.raises(
         UserError, match="^compare.png is not drawn, as the workspace has not all images here"

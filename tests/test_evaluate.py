@@ -17,6 +17,7 @@ from stages.shared.metrics import (
     reliability,
     roc_curve,
 )
+from stages.shared.pictures import draw_confusion_matrices
 from stages.shared.prediction import per_class, predict_classes
 from tests.conftest import run
 from tools import show_results
@@ -80,11 +81,11 @@ def test_three_classes_and_one_that_is_never_predicted():
 def test_calibration_error_is_that_of_the_bins():
     probabilities = per_class(np.array([0.95, 0.93, 0.91, 0.72, 0.25], "float32")[:, np.newaxis])
     truth = np.array([1, 1, 0, 1, 0])
-    predicted = predict_classes(probabilities, 0.5)
-    table = reliability(truth, predicted, probabilities)
+    table = reliability(truth, probabilities)
     assert table["images"].to_dict() == {7: 2, 9: 3}
     assert table["accuracy"].tolist() == [1, pytest.approx(2 / 3)]
     expected = (2 * (1 - 0.735) + 3 * (0.93 - 2 / 3)) / 5
+    predicted = predict_classes(probabilities, 0.94)  # calibration knows no threshold
     assert calibration_error(truth, predicted, probabilities) == pytest.approx(expected, rel=1e-6)
 
 
@@ -134,6 +135,12 @@ def test_roc_curve_of_many_classes_has_the_area_that_is_reported():
     )
     assert curve.iloc[0].tolist() == [0, 0] and curve.iloc[-1].tolist() == [1, 1]
     assert (curve.diff().dropna() >= 0).all(axis=None)
+
+
+def test_dollar_signs_in_class_names_are_no_formula(tmp_path):
+    measured = {"head": {"confusion_matrix": [[1, 2], [3, 4]]}}
+    draw_confusion_matrices(measured, ["$5_$10", "$x$"], tmp_path / "matrices.png")
+    assert Image.open(tmp_path / "matrices.png").size > (300, 300)
 
 
 def test_everything_written_agrees(extracted, capsys):

@@ -90,6 +90,11 @@ from tests.conftest import change, environment, run
             "fine_tune.learning_rate is 0, but it takes a number above 0",
         ),
         (
+            "fine_tune",
+            {"fine_tune__units": 64},
+            "fine_tune.units (value 64) is no parameter",
+        ),
+        (
             "extract_views",
             {"augmentation__views": 10**9},
             "augmentation.views is 1000000000, but it takes a whole number from 1 to 1000.",

@@ -193,6 +193,16 @@ def test_files_that_an_argument_names(tree, argument, files):
     assert find(argument) == files
 
 
+def test_links_to_folders_are_named_or_followed(tree):
+    Path("linked").mkdir()
+    Path("linked/1.png").touch()
+    Path("linked/more").symlink_to("../a")
+    assert find("linked") == ["linked/more", "linked/1.png"]
+    followed = ["linked/1.png", "linked/more/1.png", "linked/more/2.png"]
+    assert find("linked/**") == [*followed, "linked/more/b/5[1].png", "linked/more/b/c/3.png"]
+    assert predict.read("linked/more", 32, "bilinear") == "a folder that is a link or cannot be listed"
+
+
 def test_paths_on_standard_input(tree, monkeypatch):
     lines = b"a/b\r\n\n6.jpg\na/?.png\nsp ace\xff.png\n6.jpg"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))

@@ -309,13 +309,19 @@ def test_sentences_on_a_model():
     assert said == f"The head got 3 of 10 test images wrong; most often it took {dog} for {cat} (2 of 6)."
     said = sentences.describe_confusions("head", np.array([[3, 1], [0, 4]]), ["cat", "dog"])
     assert said == f"The head got 1 of 8 test images wrong; all were {cat} taken for {dog}."
-    found = {"accuracy": 0.8, "calibration_error": 0.1, "brier_score": 0.2}
+    found = {"calibration_error": 0.1, "brier_score": 0.2}
     for confidence, verdict in (
         (0.9, "0.100 more sure than it is right"),
         (0.75, "0.050 less sure than it is right"),
         (0.804, "about as sure as it is right"),
     ):
-        assert f"is on average {verdict} (" in sentences.describe_calibration("head", found, confidence)
+        bins = {
+            "images": [30, 10],
+            "confidence": [confidence - 0.1, confidence + 0.3],
+            "accuracy": [0.7, 1.1],
+        }
+        said = sentences.describe_calibration("head", found, pd.DataFrame(bins))
+        assert f"is on average {verdict} (confidence {confidence:.3f}, accuracy 0.800)" in said
 
 
 def test_a_training_that_diverged():

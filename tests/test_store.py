@@ -27,6 +27,12 @@ def test_what_was_written_is_read(store):
     assert store.read(KEYS[:3]) == [b"zero", b"one", None]
 
 
+def test_a_store_without_bound(tmp_path):
+    endless = Store(folder=str(tmp_path), gigabytes=float("inf"))
+    endless.write({b"key": b"value"})
+    assert endless.read([b"key"]) == [b"value"]
+
+
 def test_without_room_nothing_is_kept(tmp_path):
     store = Store(folder=str(tmp_path / "store"), gigabytes=0)
     store.write({KEYS[0]: b"zero"})

@@ -98,6 +98,31 @@ def test_features_of_another_image_size_are_refused(extracted):
     assert not Path("data/models/head.keras").exists()
 
 
+def test_a_training_that_diverges_is_an_error(extracted):
+    features = np.load("data/features/train.npy", allow_pickle=False)
+    features[..., 0] = np.inf
+    np.save("data/features/train.npy", features)
+    change(head__learning_rate=0.5)
+    with pytest.raises(
+        SystemExit, match="^the training diverged in epoch 1: lower its learning_rate in .* 0.5"
+    ):
+        run("train_head")
+    assert not Path("data/models/head.keras").exists()
+
+
+@pytest.mark.parametrize("stored, arithmetic", [("float16", "bfloat16"), ("float32", "float32")])
+def test_the_base_computes_as_it_did_for_the_features(extracted, stored, arithmetic):
+    """Also where they are those of a colleague, whose processor has another precision."""
+    for file in Path("data/features").glob("*.npy"):
+        np.save(file, np.load(file, allow_pickle=False).astype(stored))
+    change(conv_base__precision="auto")
+    run("train_head")
+    classifier, _, _ = models.load(Path("data/models/head.keras"))
+    assert classifier.get_layer("block1_conv1").compute_dtype == arithmetic
+    circumstances = json.loads(Path("data/circumstances/train_head.json").read_text())
+    assert arithmetic in circumstances["precision"]
+
+
 def test_class_weights_are_those_of_scikit_learn():
     labels = np.array([0, 0, 0, 1, 2, 2])
     training = Training(

@@ -1,10 +1,13 @@
 """What tools.verify makes of two dvc.lock files."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from stages.shared.command import UserError
+from tools import verify
 from tools.verify import compare, explain
 
 HERE = {"processor": ["here"], "cores": 2, "precision": ["float32"]}
@@ -49,11 +52,24 @@ def test_stages_that_differ_come_in_their_order(project):
     ]
 
 
+def test_a_clone_in_which_dvc_has_not_run_yet(project, monkeypatch):
+    ran = []
+    monkeypatch.setattr(verify, "call", lambda *command: "")
+    monkeypatch.setattr(verify, "run_again", lambda clone: ran.append(clone) or sys.exit())
+    (project / ".dvc").mkdir()
+    with pytest.raises(UserError, match="^dvc.lock is missing: run dvc repro"):
+        verify.main()
+    (project / "dvc.lock").touch()
+    with pytest.raises(SystemExit):
+        verify.main()
+    assert len(ran) == 1 and not list((project / ".dvc/tmp").iterdir())
+
+
 def test_what_the_machine_explains(project, monkeypatch):
     def said(stage: str, machine: str) -> str:
         return explain(stage, RECORDED, lock(splits="x", features="y", machine=machine), project / "clone")
 
-    assert said("split_dataset", "c").startswith("Nothing that it computes depends on the machine")
+    assert said("split_dataset", "c").startswith("It does not record its machine")
     assert said("extract_features", "c").startswith("The machine does not explain it")
     assert "dvc pull data/circumstances/extract_features.json" in said("extract_features", "d")
 

@@ -8,6 +8,7 @@ is. Draws the images that flipped, from wrong to right and from right to wrong, 
 """
 
 import argparse
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
 from stages.shared.command import UserError
+from stages.shared.files import whole
 from stages.shared.images import decode
 from stages.shared.intervals import mcnemar, wilson
 
@@ -31,6 +33,7 @@ PICTURE = Path("compare.png")
 
 
 def main(before: str, after: str | None) -> None:
+    PICTURE.unlink(missing_ok=True)
     files = {rev: DVCFileSystem(".", rev=rev) for rev in (before, after)}
     flipped = {}
     for model in MODELS:
@@ -45,12 +48,14 @@ def main(before: str, after: str | None) -> None:
         flipped[model] = both[right(both, "_before") != right(both, "_after")]
     if any(map(len, flipped.values())):
         try:
-            draw(flipped, files[after])
+            picture = draw(flipped, files[after])
         except (OSError, DvcException) as error:
             raise UserError(
                 f"{PICTURE} is not drawn, as {after or 'the workspace'} has not all images here ({error}): "
                 "dvc add them before you commit a run, and dvc pull them where a colleague did."
             ) from None
+        with whole(PICTURE) as file:
+            picture.savefig(file, dpi=100)
         print(f"{PICTURE}: the images that flipped")
 
 
@@ -59,9 +64,13 @@ def read_predictions(files: DVCFileSystem, model: str, rev: str | None) -> pd.Da
 
     `copy` numbers byte-identical images from 0.
     """
-    predictions = read_table(files, f"data/evaluation/{model}_predictions.csv", rev)
-    table = predictions.merge(read_table(files, "data/splits/test.csv", rev)[["path", "sha256"]], on="path")
-    return table.assign(copy=table.groupby("sha256").cumcount())
+    table = read_table(files, f"data/evaluation/{model}_predictions.csv", rev)
+    test = read_table(files, "data/splits/test.csv", rev)
+    if not table[["path", "label"]].equals(test[["path", "label"]]):
+        raise UserError(
+            f"{rev or 'the workspace'} has data/evaluation of another split than data/splits: run dvc repro."
+        )
+    return table.assign(sha256=test["sha256"], copy=test.groupby("sha256").cumcount())
 
 
 def read_table(files: DVCFileSystem, path: str, rev: str | None) -> pd.DataFrame:
@@ -115,7 +124,7 @@ def describe_difference(both: pd.DataFrame) -> str:
     return f"{amount} (corrected {gained}, spoiled {lost}), p = {p:.2g}: {verdict}."
 
 
-def draw(flipped: dict[str, pd.DataFrame], files: DVCFileSystem) -> None:
+def draw(flipped: dict[str, pd.DataFrame], files: DVCFileSystem) -> Figure:
     """Draw up to SHOWN images of each model and direction, the most confident first."""
     matplotlib.rcParams["text.parse_math"] = False  # names may have dollar signs
     folder = YAML(typ="safe").load(files.read_text("params.yaml"))["data"]["images"]
@@ -130,14 +139,17 @@ def draw(flipped: dict[str, pd.DataFrame], files: DVCFileSystem) -> None:
         for axes in line:
             axes.set_axis_off()
         for axes, image in zip(line, table.itertuples()):
-            axes.imshow(np.asarray(decode(files.read_bytes(f"{folder}/{image.path_after}"))))
+            content = files.read_bytes(f"{folder}/{image.path_after}")
+            if sha256(content).hexdigest() != image.sha256:
+                raise UserError(f"{PICTURE} is not drawn: {image.path_after} has changed since that run.")
+            axes.imshow(np.asarray(decode(content)))
             axes.set_title(
                 f"{model}, {title}\n{Path(image.path_after).name}: {image.label}\n"
                 f"{image.predicted_before} {image.probability_before:.2f} → "
                 f"{image.predicted_after} {image.probability_after:.2f}",
                 fontsize=8,
             )
-    figure.savefig(PICTURE, dpi=100)
+    return figure
 
 
 if __name__ == "__main__":

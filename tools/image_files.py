@@ -7,7 +7,7 @@ from itertools import chain
 
 
 def find(argument: str) -> list[str]:
-    """Return the files that `argument` names, each once; what names none stands for itself."""
+    """Return the files that `argument` names, of a folder or a pattern each once; what names none stands for itself."""
     if argument == "-":
         lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
         return [path for line in lines if line for path in expand(line)]
@@ -21,13 +21,18 @@ def expand(path: str) -> list[str]:
         return [path]
     matches = sorted(glob.glob(path, recursive=True))
     files = chain.from_iterable(files_below(match) if os.path.isdir(match) else [match] for match in matches)
-    return list(dict.fromkeys(files)) or [path]
+    followed = {match for match in matches if os.path.isdir(match) and os.path.islink(match)}
+    return [file for file in dict.fromkeys(files) if file not in followed] or [path]
 
 
 def files_below(folder: str) -> list[str]:
-    """Return the files below `folder` that are not hidden, sorted, and the folders that cannot be listed."""
+    """Return the files below `folder` that are not hidden, and the folders that are links or cannot be listed.
+
+    Sorted within each folder. Links are not followed, as they may lead round in a circle.
+    """
     found = []
     for place, folders, names in os.walk(folder, onerror=lambda error: found.append(error.filename)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += filter(os.path.islink, (os.path.join(place, name) for name in folders))
         found += [os.path.join(place, name) for name in sorted(names) if not name.startswith(".")]
     return found

@@ -112,7 +112,7 @@ def read_blocks(
 def read(path: str, size: int, interpolation: Interpolation) -> np.ndarray | str:
     """Return the image in `path` as stages.shared.images.read_pixels does, or why there is none."""
     if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe would wait for ever
-        return "a folder that cannot be listed" if os.path.isdir(path) else "no regular file"
+        return "a folder that is a link or cannot be listed" if os.path.isdir(path) else "no regular file"
     try:
         return resized(decode(Path(path).read_bytes()), size, interpolation)
     except Exception as error:  # Pillow's plugins raise many kinds on broken files

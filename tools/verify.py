@@ -27,7 +27,11 @@ def main() -> bool:
     """Print what came out, and return whether every output is the same."""
     if changed := call("git", "status", "--porcelain", "--untracked-files=no"):
         raise UserError(f"this verifies the last commit: commit your changes first.\n{changed}")
-    with TemporaryDirectory(prefix="verify-", dir=".dvc/tmp") as folder:
+    if not Path("dvc.lock").exists():
+        raise UserError("dvc.lock is missing: run dvc repro and commit what it wrote.")
+    scratch = Path(".dvc/tmp")  # on the same file system; a fresh clone does not have it yet
+    scratch.mkdir(exist_ok=True)
+    with TemporaryDirectory(prefix="verify-", dir=scratch) as folder:
         clone = Path(folder) / "clone"
         run_again(clone)
         recorded, found = (
@@ -61,7 +65,7 @@ def run_again(clone: Path) -> None:
     values = parameters.load(clone / "params.yaml")
     values["store"]["gigabytes"] = 0
     parameters.dump(values, clone / "params.yaml")
-    if added := call("git", "ls-files", RAW).split("\n")[:-1]:
+    if added := call("git", "ls-files", "-z", RAW).split("\0")[:-1]:
         cache = Path(call("dvc", "cache", "dir").strip()).resolve()
         call("dvc", "--cd", str(clone), "remote", "add", "--quiet", "--local", "original", str(cache))
         call("dvc", "--cd", str(clone), "pull", "--quiet", "--remote", "original", *added)
@@ -95,11 +99,11 @@ def explain(stage: str, recorded: dict, found: dict, clone: Path) -> str:
         for lock in (recorded, found)
     )
     if now is None:
-        return "Nothing that it computes depends on the machine: the data or the code do not fit dvc.lock."
+        return "It does not record its machine: the data, the code or a library do not fit dvc.lock."
     if then == now:
         return (
             "The machine does not explain it: processor, libraries, settings and precision are the "
-            "recorded ones. The data or the code do not fit dvc.lock."
+            "recorded ones. The data, the code or another library do not fit dvc.lock."
         )
     try:
         before = json.loads(DVCFileSystem(".", rev="HEAD").read_text(path))

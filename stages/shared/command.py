@@ -24,10 +24,10 @@ def run(main: Callable[..., None]) -> None:
         main(*map(Path, given))
     except FileNotFoundError as error:
         raise UserError(
-            f"{error.filename} is missing: run dvc repro, which makes what a stage needs."
+            f"{error.filename or error} is missing: run dvc repro, which makes what a stage needs."
         ) from None
     except OSError as error:
-        raise UserError(f"{error.filename or 'a file'}: {error.strerror}.") from None
+        raise UserError(f"{error.filename or 'a file'}: {error.strerror or error}.") from None
     except KeyboardInterrupt:
         raise UserError("stopped before it was done: run dvc repro to start it again.") from None
     print(f"took {time.monotonic() - started:.0f} s")

@@ -63,6 +63,14 @@ class ConvBase(Section):
         fast = processor.multiplies_bfloat16_fast(processor.description())
         return "bfloat16" if fast else "float32"
 
+    def matching(self, stored: Path) -> "ConvBase":
+        """Return these settings in the precision of the array in `stored`.
+
+        Where precision is auto and a colleague computed it, that may be another than this machine's.
+        """
+        dtype = np.load(stored, mmap_mode="r", allow_pickle=False).dtype
+        return self.model_copy(update={"precision": "bfloat16" if dtype == np.float16 else "float32"})
+
     @property
     def stores_in(self) -> Literal["float32", "float16"]:
         """The dtype of stored activations; float16 holds every bfloat16 of normal size exactly."""

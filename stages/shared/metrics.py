@@ -60,25 +60,26 @@ def accuracy_without(images: np.ndarray, right: np.ndarray) -> float | None:
     return None if images.all() else float(right[~images].mean())
 
 
-def reliability(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+def reliability(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """Return images, confidence and accuracy, a row for each tenth of confidence that has images.
 
-    Confidence is the mean probability of the predicted class, and accuracy how often it is right.
+    Confidence is the mean probability of the most probable class, whatever the threshold, and
+    accuracy how often that class is right.
     """
-    confidence = probabilities[np.arange(len(truth)), predicted].astype("float64")
-    table = pd.DataFrame({"confidence": confidence, "accuracy": predicted == truth})
+    confidence = probabilities.max(axis=1).astype("float64")
+    table = pd.DataFrame({"confidence": confidence, "accuracy": probabilities.argmax(axis=1) == truth})
     tenth = np.minimum((confidence * 10).astype(int), 9)
     return table.groupby(tenth).agg(
         images=("accuracy", "size"), confidence=("confidence", "mean"), accuracy=("accuracy", "mean")
     )
 
 
-def calibration_error(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> float:
+def calibration_error(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the expected calibration error: how far accuracy is from confidence, over all images.
 
     Source: Guo et al., On Calibration of Modern Neural Networks (2017), with ten bins.
     """
-    table = reliability(truth, predicted, probabilities)
+    table = reliability(truth, probabilities)
     return float(np.average((table["accuracy"] - table["confidence"]).abs(), weights=table["images"]))
 
 

@@ -22,10 +22,9 @@ def draw_confusion_matrices(measured: dict[str, dict], names: list[str], picture
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, images, ha="center", va="center", color=color)
         axes.set(title=model, xlabel="predicted", xticks=range(len(names)), yticks=range(len(names)))
-        axes.set_xticklabels(
-            names, rotation=45 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center"
-        )
-        axes.set_yticklabels(names)
+        turned = {"rotation": 45, "ha": "right"} if len(names) > 3 else {}
+        axes.set_xticklabels(names, parse_math=False, **turned)
+        axes.set_yticklabels(names, parse_math=False)
     all_axes[0].set_ylabel("true class")
     with whole(picture) as file:
         figure.savefig(file, dpi=120)

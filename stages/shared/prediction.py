@@ -16,14 +16,15 @@ BATCH = 32
 def predict_stored(classifier: keras.Model, through: str, split: pd.DataFrame, stored: Path) -> np.ndarray:
     """Return (n, classes) float32 probabilities of the images of `split`.
 
-    `stored` is the array of their outputs at the layer `through`, (n, …).
+    `stored` is the array of their outputs at the layer `through`, (n, …). The last batch is filled up
+    with its last image: in a smaller one sums are taken in another order.
     """
     model = above(classifier, through)
     array = StoredArray(stored, len(split), model.input.shape[1:])
-    batches = np.split(np.arange(len(split)), range(BATCH, len(split), BATCH))
+    rows = np.arange(-(-len(split) // BATCH) * BATCH).clip(max=len(split) - 1)
     infer = compiled(model)
-    outputs = [infer(array.read(0, rows).astype("float32"))[0] for rows in batches]
-    return per_class(np.concatenate(outputs))
+    outputs = [infer(array.read(0, batch).astype("float32"))[0] for batch in rows.reshape(-1, BATCH)]
+    return per_class(np.concatenate(outputs)[: len(split)])
 
 
 def per_class(output: np.ndarray) -> np.ndarray:

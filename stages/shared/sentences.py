@@ -7,7 +7,7 @@ LABELS = {"head": "head", "augmented": "augmented", "fine_tuned": "fine-tuned"} 
 MODELS = {"head": "the head", "augmented": "the augmented model", "fine_tuned": "the fine-tuned model"}
 TECHNIQUES = {
     "head": "a dense head, trained on what the frozen base gives for each image",
-    "augmented": "a fresh head, trained on turned, shifted and zoomed versions of each image",
+    "augmented": "a fresh head, trained on augmented versions of each image",
     "fine_tuned": "that head again, trained together with the top of the conv base",
 }
 CHANGES = {"augmented": "augmented training", "fine_tuned": "fine-tuning"}  # what made it from another model
@@ -167,9 +167,11 @@ def describe_confusions(model: str, matrix: np.ndarray, names: list[str]) -> str
     return begun(f"{MODELS[model]} got {wrong:,} of {counted(images, 'test image')} wrong; {most}.")
 
 
-def describe_calibration(model: str, metrics: dict, confidence: float) -> str:
-    """Return a sentence on the mean `confidence` of a model and the errors of its probabilities."""
-    excess = confidence - metrics["accuracy"]
+def describe_calibration(model: str, metrics: dict, reliability: pd.DataFrame) -> str:
+    """Return a sentence on a model's confidence, as `metrics.reliability` has it, and its probabilities' errors."""
+    means = np.average(reliability[["confidence", "accuracy"]], axis=0, weights=reliability["images"])
+    confidence, accuracy = means.tolist()
+    excess = confidence - accuracy
     verdict = (
         "about as sure as it is right"
         if abs(excess) < 0.005
@@ -177,7 +179,7 @@ def describe_calibration(model: str, metrics: dict, confidence: float) -> str:
     )
     return begun(
         f"{MODELS[model]} is on average {verdict} (confidence {confidence:.3f}, accuracy "
-        f"{metrics['accuracy']:.3f}); expected calibration error {metrics['calibration_error']:.3f}, Brier score "
+        f"{accuracy:.3f}); expected calibration error {metrics['calibration_error']:.3f}, Brier score "
         f"{metrics['brier_score']:.3f}."
     )
 

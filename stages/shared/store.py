@@ -45,13 +45,13 @@ class Store(Section):
 
     def write(self, values: dict[bytes, bytes]) -> None:
         """Keep `values`; the least recently used ones go where all would be more than `gigabytes`."""
-        limit = int(self.gigabytes * 1e9)
+        limit = self.gigabytes * 1e9
         needed = sum(len(value) + 4096 for value in values.values())
         if needed > EMPTIED * limit:
             return
         with self._open() as tables:
             if _size(tables) + needed > FULL * limit:
-                _make_room(tables, int(EMPTIED * limit) - needed)
+                _make_room(tables, EMPTIED * limit - needed)
             for key, value in values.items():
                 tables.transaction.put(key, crc32(value).to_bytes(4) + value, db=tables.results)
             _stamp(tables, values)

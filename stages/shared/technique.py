@@ -43,7 +43,7 @@ def apply(
     Raises UserError where the classes `names` do not allow for training.threshold_for.
     """
     check_aim(training.threshold_for, section, names)
-    history, kept = train_above(
+    kept = train_above(
         classifier,
         through,
         train,

@@ -13,6 +13,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from stages.shared.arrays import StoredArray
+from stages.shared.command import UserError
 from stages.shared.freeze_point import above, freeze
 from stages.shared.optimizer import RMSprop
 from stages.shared.parameters import Section
@@ -54,13 +55,13 @@ def train_above(
     validation: tuple[pd.DataFrame, Path],
     training: Training,
     report: Callable[[pd.DataFrame, int], None],
-) -> tuple[pd.DataFrame, int]:
+) -> int:
     """Train the layers of `classifier` after `through`, in place, on what is stored for that layer.
 
     `train` and `validation` are each a split and the array of its images' outputs at `through`,
     (n, …) or (views, n, …). After each epoch `report` is given the history and the kept epoch so far.
 
-    Returns the history and the kept epoch, counted from 1. The history has a row an epoch and the
+    Returns the kept epoch, counted from 1. The history has a row an epoch and the
     columns {train,validation}_{accuracy,loss}, means over all images; train figures come from the
     steps of the epoch, with dropout on and class weights in the loss. The kept epoch is the last,
     or with patience_epochs the one with the lowest validation loss. Equal arguments give equal
@@ -110,6 +111,11 @@ def train_above(
                     "validation_loss": float(validated["loss"]),
                 }
             )
+            if not np.isfinite(history[epoch]["validation_loss"]):
+                raise UserError(
+                    f"the training diverged in epoch {epoch + 1}: lower its learning_rate in params.yaml "
+                    f"(now {training.learning_rate})."
+                )
             progress.set_postfix_str(
                 f"epoch {epoch + 1}: validation accuracy {validated['accuracy']:.3f}, loss {validated['loss']:.3f}"
             )
@@ -122,7 +128,7 @@ def train_above(
                 break
     if best is not None:
         model.set_weights(best)
-    return pd.DataFrame(history), kept + 1
+    return kept + 1
 
 
 def open_set(split: pd.DataFrame, file: Path, row_shape: tuple[int, ...]) -> tuple[StoredArray, np.ndarray]:
