@@ -49,6 +49,15 @@ def test_images_are_the_same_wherever_they_lie(judged, capsys):
     assert capsys.readouterr().out.count("The same 100 images right and wrong: no difference.") == 3
 
 
+def test_test_splits_that_differ(judged, capsys):
+    for table in judged.glob("data/*/*.csv"):
+        pd.read_csv(table)[1:].to_csv(table, index=False)
+    compare.main("main", None)
+    said = capsys.readouterr().out
+    assert said.count("The test splits differ: 100 and 99 images, 99 in both.") == 3
+    assert said.count("The same 99 images right and wrong: no difference.") == 3
+
+
 def test_predictions_of_another_split(judged):
     split = pd.read_csv("data/splits/test.csv")
     split[1:].to_csv("data/splits/test.csv", index=False)

@@ -194,6 +194,11 @@ def test_plots_and_metrics_can_be_shown_and_compared(reproduced):
     assert "head.accuracy" in shown and "fine_tuned.threshold" in shown and "pear" not in shown
     diff = run_in(reproduced, "dvc", "metrics", "diff", "--md")
     assert "head.loss" in diff and "augmented.loss" not in diff
+    diff = run_in(reproduced, "dvc", "params", "diff", "--md")
+    assert re.findall(r"head\.\S+ *\| (\d+) *\| 3 ", diff) == ["8"] and len(diff.split("\n")) == 5
+    run_in(reproduced, "dvc", "plots", "diff", "--out", "compared")
+    page = (reproduced / "compared/index.html").read_text()
+    assert "Loss of head" in page and '"rev": "HEAD"' in page and '"rev": "workspace"' in page
     run_in(reproduced, "dvc", "plots", "show", "--out", "plots")
     page = (reproduced / "plots/index.html").read_text()
     for title in ("Accuracy of head", "Loss of fine_tuned", "Confusion matrix of augmented", "ROC curves"):
