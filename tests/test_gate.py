@@ -49,6 +49,13 @@ def test_a_fall_is_measured_on_the_same_images(judged, capsys):
     assert gate.main()
 
 
+def test_a_metric_at_its_limit_holds(judged, capsys):
+    """Though 0.8 - 0.79 is a little more than 0.01."""
+    judge(judged, wrong=21)
+    write_rules(judged, "head.accuracy falls at most 0.01", "head.accuracy at least 0.79", standard_errors=0)
+    assert gate.main() and capsys.readouterr().out.count("holds") == 2
+
+
 @pytest.mark.parametrize(
     "rule, against, sentence",
     [

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+from stages import report
 from stages.evaluate import write_predictions
 from stages.report import TEMPLATE
 from stages.shared import models, sentences
@@ -440,3 +441,34 @@ def test_both_colour_schemes(inside):
         browse(PAGE, f"--blink-settings=preferredColorScheme={scheme}", f"--screenshot={inside / 'shot.png'}")
         brightness.append(np.asarray(Image.open("shot.png").convert("L")).mean())
     assert brightness[0] > 200 and brightness[1] < 60
+
+
+def test_which_images_are_wrong_and_uncertain(monkeypatch):
+    """Uncertain is what is near the threshold, on either side."""
+    monkeypatch.setattr(report, "thumbnail", lambda image, folder: image["path"])
+    dog = np.array([0.95, 0.70, 0.66, 0.50, 0.05, 0.90], "float32")
+    probabilities, truth = np.column_stack([1 - dog, dog]), np.array([1, 1, 1, 0, 0, 0])
+    predicted = (dog > 0.68).astype(int)
+    images = pd.DataFrame(
+        {
+            "path": list("abcdef"),
+            "class_index": truth,
+            "confidence": probabilities[np.arange(6), predicted],
+            "right": predicted == truth,
+        }
+    )
+    found = {
+        "threshold": 0.68,
+        "confusion_matrix": [[2, 1], [1, 2]],
+        "per_class": [{"f1": 0.6}],
+        "brier_score": 0.2,
+        "calibration_error": 0.1,
+    }
+    columns = [f"{split}_{figure}" for split in ("train", "validation") for figure in ("accuracy", "loss")]
+    history = pd.DataFrame(0.5, index=[1], columns=columns)
+    result = report.Result(found, images, probabilities, pd.DataFrame(), history)
+    described = report.describe("head", result, ["cat", "dog"], Path("images"))
+    assert [image["path"] for image in described["wrong"]] == ["f", "c"]
+    assert [image["path"] for image in described["uncertain"]] == ["b", "c", "d", "f", "a", "e"][
+        : report.SHOWN
+    ]
