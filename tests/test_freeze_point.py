@@ -45,6 +45,9 @@ def test_vgg16_can_be_cut_after_every_layer_with_something_to_train_above():
 def test_an_unknown_layer_is_an_error_before_anything_is_written(workspace, vgg16_weights):
     place_weights(vgg16_weights)
     run("split_dataset")
+    stored = Path("data/default_activations/validation.npy")
+    stored.parent.mkdir(parents=True)
+    np.save(stored, np.zeros((8, 2, 2, 512), "float32"))
     change(fine_tune__freeze_through="block4_pol")
     with pytest.raises(
         SystemExit, match="freeze_through is 'block4_pol', but for vgg16 that is no layer of it"
