@@ -85,9 +85,12 @@ def figures(rounds: list[dict]) -> dict[str, float | dict]:
         add("epoch", more(measured, "fine_tune") * 10)  # 2 × 100 images to 2000
         add("epoch ratio", notebook["fine-tuning"] / 100 / (more(measured, "fine_tune") * 10))
         head = measured["ceiling"]["head_milliseconds_per_step"]
+        products = head["forward_product"] + head["gradient_product"]
         add("head step", head["training_step"])
-        add("head bound", head["bound"])
-        add("head share", head["training_step"] / head["bound"])
+        add("head products", products)
+        add("head update", head["update"])
+        add("head copy", head["copy_of_the_weights"])
+        add("head share", head["training_step"] / (products + head["update"]))
         add("store filling", measured["store"]["filling"])
         add("store filled", measured["store"]["filled"])
         for stage in STAGES:
@@ -134,7 +137,8 @@ def tables(results: dict) -> str:
     lines += [
         "",
         f"A step of the head on flattened features (batch 20, 2 million weights) takes {found['head step']:.1f} ms, "
-        f"{found['head share']:.2f} times its matrix products and memory traffic ({found['head bound']:.1f} ms). "
+        f"{found['head share']:.2f} times what its two matrix products ({found['head products']:.1f} ms) and RMSprop's "
+        f"update of the weights ({found['head update']:.1f} ms; copying them takes {found['head copy']:.1f}) take alone. "
         f"`extract_views` of 800 views took {found['store filling']:.0f} s to fill the store, and "
         f"{found['store filled']:.0f} s when all was there.",
         "",
