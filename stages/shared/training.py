@@ -36,16 +36,17 @@ class Training(Section):
 def read_batches(
     stored: StoredArray, labels: np.ndarray, batch_size: int, epoch: int = 0, seed: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield an epoch's batches of `stored` as float32, (batch, …), with their labels, (batch,).
+    """Yield an epoch's batches of `stored` in its dtype, (batch, …), with their labels, (batch,).
 
-    Epoch e, from 0, reads view e mod views; with a seed, in an order drawn from (seed, e).
+    Epoch e, from 0, reads view e mod views; with a seed, in an order drawn from (seed, e). The model
+    casts to its own dtype, on all cores and several times faster than NumPy on one.
     """
     order = np.arange(len(labels))
     if seed is not None:
         order = np.random.default_rng((seed, epoch)).permutation(order)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield stored.read(epoch % stored.views, rows).astype("float32", copy=False), labels[rows]
+        yield stored.read(epoch % stored.views, rows), labels[rows]
 
 
 def train_above(
