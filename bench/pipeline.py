@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 PROJECT = Path(__file__).parents[1]
 STAGES = (
     "fetch_weights split_dataset extract_features audit_leakage extract_views train_head train_augmented fine_tune "
-    "evaluate"
+    "evaluate report model_card"
 ).split()
 
 

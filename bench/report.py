@@ -93,9 +93,9 @@ def figures(rounds: list[dict]) -> dict[str, float | dict]:
         add("head share", head["training_step"] / (products + head["update"]))
         add("store filling", measured["store"]["filling"])
         add("store filled", measured["store"]["filled"])
-        for stage in STAGES:
-            for size in ("n", "4n"):
-                add(f"megabytes {stage} {size}", measured[size][stage]["megabytes"])
+        for size in ("n", "4n"):
+            for stage, taken in measured[size].items():
+                add(f"megabytes {stage} {size}", taken["megabytes"])
     return {name: median(values) for name, values in each.items()}
 
 
@@ -121,7 +121,13 @@ def tables(results: dict) -> str:
     if results["whole"]:
         sizes = " / ".join(str(images) for images in results["whole"]["images_per_class"].values())
         seconds = sum(stage["seconds"] for stage in results["whole"]["stages"].values())
-        lines += ["", f"Run as a whole, with {sizes} images per class: {hours(seconds)}."]
+        accuracies = ", ".join(
+            f"{name} {value:.3f}" for name, value in results["whole"]["test_accuracy"].items()
+        )
+        lines += [
+            "",
+            f"Run as a whole, with {sizes} images per class: {hours(seconds)}; test accuracies: {accuracies}.",
+        ]
     lines += [
         "",
         "| VGG16 at 150 pixels | ms per image | share of the ceiling |",
@@ -142,12 +148,13 @@ def tables(results: dict) -> str:
         f"`extract_views` of 800 views took {found['store filling']:.0f} s to fill the store, and "
         f"{found['store filled']:.0f} s when all was there.",
         "",
-        "| peak memory in MB | " + " | ".join(STAGES) + " |",
-        "| --- |" + " --- |" * len(STAGES),
+        "| peak memory in MB | 200 images | 800 images |",
+        "| --- | --- | --- |",
     ]
-    for size, name in (("n", "200 images"), ("4n", "800 images")):
-        cells = [f"{found[f'megabytes {stage} {size}']:.0f}" for stage in STAGES]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for stage in results["rounds"][0]["n"]:
+        lines.append(
+            f"| `{stage}` | {found[f'megabytes {stage} n']:.0f} | {found[f'megabytes {stage} 4n']:.0f} |"
+        )
     return "\n".join([*lines, "", "![The notebook's work](bench/results.png)", ""])
 
 
