@@ -10,38 +10,57 @@ notebook's whole work from what an image more, or an epoch more, costs. The stor
 
 import argparse
 import json
-import os
 import platform
 import shutil
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
-
 from bench.pipeline import measure, run_pipeline, run_stage, write_parameters
+from stages.shared import machine
+from stages.shared.splits import read_split
 
 RESULTS = Path(__file__).with_name("results.json")
-# Images per class, for n, 4n and the notebook itself, and the notebook's epochs.
+# Images per class, for n, 4n and the notebook itself, and what else is the notebook's.
 SMALL = {"split.train": 50, "split.validation": 25, "split.test": 25}
 LARGE = {key: 4 * images for key, images in SMALL.items()}
 NOTEBOOK = {"split.train": 1000, "split.validation": 500, "split.test": 500}
-EPOCHS = {"head": 30, "augmented": 30, "fine_tune": 100}
+SETTINGS = {
+    "data.on_bad_image": "fail",
+    "split.group_by": None,
+    "image_size": 150,
+    "conv_base.name": "vgg16",
+    "conv_base.weights": "imagenet",
+    "conv_base.precision": "auto",
+    "augmentation.views": 30,
+    "head.pooling": "flatten",
+    "augmented.pooling": "flatten",
+    "head.epochs": 30,
+    "augmented.epochs": 30,
+    "fine_tune.epochs": 100,
+    "fine_tune.freeze_through": "default",
+    "store.gigabytes": 0,
+}
+SECTIONS = ("head", "augmented", "fine_tune")
+TRAINING = {"batch_size": 20, "patience_epochs": None, "threshold_for": "accuracy"}
 QUICK = {"augmentation.views": 2, "fine_tune.epochs": 2}
 
 
 def main() -> None:
     options = read_options()
     settings = {
+        **SETTINGS,
+        **{f"{section}.{key}": value for section in SECTIONS for key, value in TRAINING.items()},
         "data.images": str(options.folder.resolve()),
         "data.labels_from": options.labels_from,
-        "store.gigabytes": 0,
-        "head.pooling": "flatten",
-        "augmented.pooling": "flatten",
     }
+    sizes = {key: getattr(options, key.split(".")[1]) for key in NOTEBOOK}
     results = {"machine": describe_machine(), "rounds": [], "whole": None}
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        enough = Path(scratch, "enough")
+        enough.mkdir()
+        write_parameters(enough, {**settings, **(sizes if options.full else LARGE)})
+        run_stage("split_dataset", enough)
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
             folder = Path(scratch, str(number))
@@ -57,11 +76,8 @@ def main() -> None:
             write(results)
         if options.full:
             print("the notebook's work as a whole", file=sys.stderr)
-            sizes = {key: getattr(options, key.split(".")[1]) for key in NOTEBOOK}
-            epochs = {f"{section}.epochs": epochs for section, epochs in EPOCHS.items()}
-            changes = {**settings, **sizes, **epochs, "augmentation.views": EPOCHS["augmented"]}
             folder = Path(scratch, "whole")
-            stages = run_pipeline(folder, changes)
+            stages = run_pipeline(folder, {**settings, **sizes})
             evaluation = json.loads((folder / "metrics/evaluation.json").read_text())
             accuracies = {
                 model: evaluation[model]["accuracy"] for model in ("head", "augmented", "fine_tuned")
@@ -77,7 +93,7 @@ def write(results: dict) -> None:
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, help="images of two classes, 200 or more of each")
+    parser.add_argument("folder", type=Path, help="images of two classes, 400 or more of each")
     parser.add_argument("--labels-from", default="folder", help="as data.labels_from in params.yaml")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--full", action="store_true", help="the notebook's work as a whole too")
@@ -100,8 +116,8 @@ def run_module(folder: Path, module: str, *arguments: str) -> dict:
 def run_notebook(folder: Path, images: Path) -> dict[str, float]:
     """Lay the pipeline's split out as the notebook wants it, and run the notebook's steps on it."""
     for split in ("train", "validation"):
-        for row in pd.read_csv(folder / f"data/splits/{split}.csv", dtype=str).itertuples():
-            link = folder / "notebook" / split / row.label / Path(row.path).name
+        for row in read_split(folder / f"data/splits/{split}.csv").itertuples():
+            link = folder / "notebook" / split / row.label / f"{row.Index}{Path(row.path).suffix}"
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to((images / row.path).resolve())
     weights = "data/weights/conv_base.weights.h5"
@@ -119,11 +135,12 @@ def describe_machine() -> dict[str, object]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    described = machine.describe()
     return {
         "processor": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": described["cores"],
         "python": platform.python_version(),
-        **{package: version(package) for package in ("tensorflow-cpu", "keras", "numpy")},
+        **described["libraries"],
     }
 
 

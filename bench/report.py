@@ -17,6 +17,7 @@ STAGES = {  # how often the notebook's work contains that of the small run (n = 
     "fetch_weights": 1,
     "split_dataset": 4000 / 200,
     "extract_features": 4000 / 200,
+    "audit_leakage": 4000 / 200,
     "extract_views": 30 * 2000 / (2 * 100),
     "train_head": 2000 / 100,
     "train_augmented": 2000 / 100,
@@ -104,7 +105,7 @@ def tables(results: dict) -> str:
     hours = lambda seconds: f"{seconds / 3600:.2f} h"  # noqa: E731
     lines = [
         f"Medians over {len(results['rounds'])} round(s) on {machine['cores']} cores of {machine['processor']}, "
-        f"TensorFlow {machine['tensorflow-cpu']}, Keras {machine['keras']}; `conv_base.precision: auto`.",
+        f"TensorFlow {machine['tensorflow']}, Keras {machine['keras']}; `conv_base.precision: auto`.",
         "",
         "| the notebook's work: 2000 / 1000 / 1000 images | notebook | Freezepoint | ratio |",
         "| --- | --- | --- | --- |",
@@ -120,7 +121,7 @@ def tables(results: dict) -> str:
     ]
     if results["whole"]:
         sizes = " / ".join(str(images) for images in results["whole"]["images_per_class"].values())
-        seconds = sum(stage["seconds"] for stage in results["whole"]["stages"].values())
+        seconds = sum(results["whole"]["stages"][stage]["seconds"] for stage in STAGES)
         accuracies = ", ".join(
             f"{name} {value:.3f}" for name, value in results["whole"]["test_accuracy"].items()
         )

@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from stages.shared.command import run
 from stages.shared.files import keep, whole
-from stages.shared.images import decode, read_unchanged
+from stages.shared.images import ImagesFolder, decode, read_unchanged
 from stages.shared.near_duplicates import Images, Leakage, find_closest, read_directions
-from stages.shared.parameters import PartOfSection, read_parameters
+from stages.shared.parameters import read_parameters
 from stages.shared.splits import SPLITS, read_split
 
 COMPARED = (("test", "train"), ("test", "validation"), ("validation", "train"))
@@ -25,10 +25,6 @@ IMAGE = ["split", "path", "label", "sha256"]
 SHOWN = 12  # pairs in the picture
 PAIRS_A_LINE = 3
 PIXELS = 300  # of an image there
-
-
-class ImagesFolder(PartOfSection):
-    images: str = Field(min_length=1, description="the path of a folder of images")
 
 
 class Parameters(BaseModel):

@@ -73,7 +73,8 @@ def main(
     ]
     with whole(metrics) as table:
         table.write_text(
-            json.dumps({**measured, "differences": differences}, indent=2, ensure_ascii=False) + "\n"
+            json.dumps({**measured, "differences": differences}, indent=2, ensure_ascii=False) + "\n",
+            encoding="utf-8",
         )
     draw_confusion_matrices(measured, names, confusion_picture)
     draw_roc_curves(curves, measured, roc_picture)

@@ -53,8 +53,8 @@ def main(
     card: Path,
 ) -> None:
     parameters = flatten(read_parameters(Parameters).model_dump())
-    split = json.loads(split_metrics.read_text())
-    measured = json.loads(evaluation.read_text())
+    split = json.loads(split_metrics.read_text(encoding="utf-8"))
+    measured = json.loads(evaluation.read_text(encoding="utf-8"))
     differences = measured.pop("differences")
     leakage = json.loads(leakage_metrics.read_text())
     models = [head, augmented, fine_tuned]

@@ -19,7 +19,7 @@ from stages.shared.command import run
 from stages.shared.conv_base import Name, Weights
 from stages.shared.files import whole
 from stages.shared.grad_cam import grad_cam
-from stages.shared.images import Interpolation, read_pixels
+from stages.shared.images import ImagesFolder, Interpolation, read_pixels
 from stages.shared.metrics import precision_recall_curve, reliability
 from stages.shared.parameters import PartOfSection, read_parameters
 from stages.shared.splits import read_split
@@ -28,10 +28,6 @@ from stages.shared.thumbnails import as_uri, overlay, thumbnail
 TEMPLATE = Path(__file__).parent / "shared/report.html"
 SAMPLES = 60  # sample images, over all classes
 SHOWN = 6  # images of each kind
-
-
-class ImagesFolder(PartOfSection):
-    images: str = Field(min_length=1, description="the path of a folder of images")
 
 
 class ConvBase(PartOfSection):
@@ -72,8 +68,8 @@ def main(
     parameters = read_parameters(Parameters)
     folder = Path(parameters.data.images)
     train, test = read_split(train_split), read_split(test_split)
-    split = json.loads(split_metrics.read_text())
-    measured = json.loads(evaluation.read_text())
+    split = json.loads(split_metrics.read_text(encoding="utf-8"))
+    measured = json.loads(evaluation.read_text(encoding="utf-8"))
     differences = measured.pop("differences")
     results = {
         model: Result(

@@ -55,7 +55,7 @@ def main(splits: Path, metrics: Path, record: Path) -> None:
         report["groups"] = {name: table["key"][table["split"] == name].nunique() for name in SPLITS}
         report["joined_groups"] = table["group"].nunique() - table["key"].nunique()
     with whole(metrics) as file:
-        file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     keep(record, metrics)
     if excluded:
         print(f"left out, for the reasons in {metrics}: {len(excluded)} bad files")

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from bench.pipeline import write_parameters
+from bench import pipeline
 from tests.warm_python import warm_python
 
 PROJECT = Path(__file__).parents[1]
@@ -38,8 +38,13 @@ TINY = {
     "fine_tune.epochs": 1,
     "store.gigabytes": 0,
 }
+DEFAULTS = Path(__file__).with_name("params.yaml")
 CLASSES = ("pear's", 'äp,fel "rot"')  # of `trained`
 SIZE = 32  # pixels, of `trained`
+
+
+def write_parameters(folder: Path, changes: dict, source: Path = DEFAULTS) -> None:
+    pipeline.write_parameters(folder, changes, source)
 
 
 def draw_images(folder: Path, names: list[str], seed: int = 0, size: tuple[int, int] = (40, 30)) -> None:
@@ -166,7 +171,7 @@ def make_repository(folder: Path) -> None:
     for file in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(PROJECT / file, folder)
     write_parameters(folder, {**TINY, "data.images": "data/raw/mine"})
-    run_in(folder, "git", "init", "--quiet")
+    run_in(folder, "git", "init", "--quiet", "--initial-branch", "main")
     run_in(folder, "dvc", "init", "--quiet")
     shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
     for name, seed in (("mine", 0), ("other photos", 1)):

@@ -43,7 +43,11 @@ def measured(seconds: float, more: float) -> dict:
 def test_the_whole_work_follows_from_steps_and_from_n_and_4n_images():
     found = report.figures([measured(10, 2), measured(11, 2), measured(12, 2)])
     assert found["notebook"] == (200 + 30 * 100) + 30 * 150 + 100 * 150
+    assert found["ours head on stored features"] == 4 * 11 + (19 + 19 + 19) * 2
+    assert found["ours frozen base with augmentation"] == 2 * 11 + (299 + 19) * 2
     assert found["ours fine-tuning"] == 11 + 999 * 2
+    assert found["ours"] == 9 * 11 + (6 * 19 + 299 + 999) * 2
+    assert found["ratio"] == pytest.approx(22700 / 2923)
     assert found["ratio fine-tuning"] == pytest.approx(15000 / (11 + 999 * 2))
     assert found["extract_features milliseconds"] == 10  # 2 s for 200 images
     assert found["extract_features share"] == 4
@@ -54,7 +58,7 @@ def test_the_whole_work_follows_from_steps_and_from_n_and_4n_images():
 def test_a_run_of_the_whole_work_is_told():
     whole = {
         "images_per_class": {"split.train": 1000, "split.validation": 250, "split.test": 250},
-        "stages": {"extract_views": {"seconds": 3600}, "fine_tune": {"seconds": 1800}},
+        "stages": {stage: {"seconds": 600} for stage in (*report.STAGES, "report", "model_card")},
         "test_accuracy": {"head": 0.9, "fine_tuned": 0.9625},
     }
     results = json.loads(report.RESULTS.read_text())

@@ -16,10 +16,18 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-from bench.pipeline import write_parameters
 from stages.shared import models
 from stages.shared.command import UserError
-from tests.conftest import TINY, change, class_folders, draw_images, environment, place_weights, run
+from tests.conftest import (
+    TINY,
+    change,
+    class_folders,
+    draw_images,
+    environment,
+    place_weights,
+    run,
+    write_parameters,
+)
 from tools import export, gate
 from tools.runtimes import FILES
 
@@ -212,6 +220,19 @@ def test_refused_where_the_split_has_other_classes(float32, project):
     split.to_csv("data/splits/test.csv", index=False)
     with pytest.raises(UserError, match="was trained on other classes than data/splits/test.csv has"):
         export.main("fine_tuned", "keras", Path("export"))
+
+
+def test_refused_where_the_model_is_damaged(project):
+    Path("data").unlink()
+    Path("data/splits").mkdir(parents=True)
+    Path("data/models").mkdir()
+    Path("data/splits/test.csv").touch()
+    Path("data/models/head.keras").write_bytes(b"PK")
+    with pytest.raises(
+        UserError, match="^data/models/head.keras is no model that this pipeline saved: File is"
+    ):
+        export.main("head", "onnx", Path("export"))
+    assert not Path("export").exists()
 
 
 def test_a_command_without_a_model(tmp_path):

@@ -37,6 +37,11 @@ def test_16_bits_are_scaled_not_clipped(format):
     assert pixels.shape == (2, 3, 3)
 
 
+def test_a_16_bit_portable_grey_map_is_scaled():
+    pixels = np.asarray(decode(b"P5 3 1 65535\n" + np.array([0, 1000, 65535], ">u2").tobytes()))
+    assert pixels[..., 0].tolist() == [[0, 4, 255]]
+
+
 def test_palette_and_its_transparency():
     image = Image.fromarray(np.array([[0, 1, 2]], dtype="uint8"), mode="P")
     image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
@@ -71,7 +76,9 @@ def test_faults():
     assert fault(b"") == "the file is empty"
     assert fault(b"GIF89a but no more") is not None
     assert fault(b"hello") == "not an image"
-    assert "unknown range" in fault(encoded(Image.fromarray(np.ones((2, 2), "float32")), "TIFF"))
+    for dtype, kind in (("float32", "floating-point numbers"), ("int32", "integers of 32 bits")):
+        image = encoded(Image.fromarray(np.full((2, 2), 255, dtype)), "TIFF")
+        assert fault(image) == f"its pixels are {kind} of unknown range"
 
 
 def split_of(folder: Path, count: int) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import PIPELINE, PROJECT, place_weights, run
+from tests.conftest import DEFAULTS, PIPELINE, PROJECT, place_weights, run
 
 STAGES = PIPELINE["stages"]
 
@@ -120,3 +120,10 @@ def test_the_picture_in_the_readme_shows_every_stage_and_only_true_arrows():
         read = [dep.replace("${data.images}", "data/raw/elpv") for dep in STAGES[target]["deps"]]
         written = [path for kind in ("outs", "metrics") for path in paths(STAGES[source].get(kind, []))]
         assert any(Path(dep).is_relative_to(out) for dep in read for out in written), (source, target)
+
+
+def test_the_tests_have_the_parameters_that_users_have():
+    ours, users = (YAML(typ="safe").load(file) for file in (DEFAULTS, PROJECT / "params.yaml"))
+    assert {section: set(value) if isinstance(value, dict) else None for section, value in ours.items()} == {
+        section: set(value) if isinstance(value, dict) else None for section, value in users.items()
+    }

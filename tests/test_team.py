@@ -81,7 +81,7 @@ def test_a_round_trip(kind, repository, tmp_path):
         assert not any((b / output).exists() for output in LOCAL)
         commit(b)
         run_in(b, "dvc", "push", "--quiet", "--run-cache")
-        run_in(a, "git", "pull", "--quiet", str(b), "master")
+        run_in(a, "git", "pull", "--quiet", str(b), "main")
         run_in(a, "dvc", "pull", "--quiet", "--allow-missing")
         assert evaluation(a) == evaluation(b) != results[4]
         assert reproduce(a) == set()
@@ -147,7 +147,7 @@ def test_two_branches_merge(repository, tmp_path):
         ("narrow", {"head.units": 4}, {"model_card"}),
         ("faster", {"fine_tune.learning_rate": 1e-3}, {"fine_tune", "evaluate", "report", "model_card"}),
     ):
-        run_in(project, "git", "checkout", "--quiet", "-b", branch, "master")
+        run_in(project, "git", "checkout", "--quiet", "-b", branch, "main")
         write_parameters(project, change, project / "params.yaml")
         assert reproduce(project) == ran
         commit(project)

@@ -2,10 +2,13 @@
 
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
+from stages.shared import machine
 from stages.shared.command import UserError
 from tools import verify
 from tools.verify import compare, explain
@@ -63,6 +66,37 @@ def test_a_clone_in_which_dvc_has_not_run_yet(project, monkeypatch):
     with pytest.raises(SystemExit):
         verify.main()
     assert len(ran) == 1 and not list((project / ".dvc/tmp").iterdir())
+
+
+def test_it_says_which_stage_differs_first(project, monkeypatch, capsys):
+    def run_again(clone: Path) -> None:
+        YAML().dump({"stages": found}, clone / "dvc.lock")
+
+    @contextmanager
+    def here(prefix: str, dir: Path):
+        yield project
+
+    monkeypatch.setattr(verify, "call", lambda *command: "")
+    monkeypatch.setattr(verify, "run_again", run_again)
+    monkeypatch.setattr(verify, "TemporaryDirectory", here)
+    (project / ".dvc").mkdir()
+    YAML().dump({"stages": RECORDED}, project / "dvc.lock")
+    found = lock(splits="a", features="b", machine="other")
+    assert verify.main()
+    assert capsys.readouterr().out == "\nAll 2 outputs of 2 stages are what dvc.lock says.\n"
+    found = lock(splits="a", features="y", machine="c")
+    assert not verify.main()
+    assert capsys.readouterr().out.startswith(
+        "\nextract_features: data/features differs\n"
+        "extract_features is the first stage that differs. The machine does not explain it"
+    )
+
+
+def test_what_is_recorded_of_the_machine_is_no_secret(monkeypatch):
+    monkeypatch.setenv("TF_VAR_database_password", "secret")  # Terraform's
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    described = machine.describe()
+    assert described["settings"]["TF_ENABLE_ONEDNN_OPTS"] == "1" and "secret" not in json.dumps(described)
 
 
 def test_what_the_machine_explains(project, monkeypatch):

@@ -22,15 +22,14 @@ import pandas as pd
 from pydantic import BaseModel, Field
 from tqdm import tqdm
 
-from stages.shared import models
 from stages.shared.command import UserError
-from stages.shared.extraction import ImagesFolder
-from stages.shared.images import Interpolation, read_blocks
+from stages.shared.images import ImagesFolder, Interpolation, read_blocks
 from stages.shared.parameters import read_parameters
 from stages.shared.prediction import per_class, predict_classes
 from stages.shared.splits import read_split
 from tools.compare import MODELS
 from tools.gate import ROUNDING, Gate, check, parse
+from tools.predict import load as load_model
 from tools.runtimes import FILES, FLOAT32_ONLY, Runtime, computes_in, in_float32, in_keras, load, write
 
 TOLERANCE = 1e-4  # of a probability; float32 in another order of summation gives 1e-6
@@ -49,7 +48,7 @@ def main(name: str, form: str, folder: Path) -> None:
     for file in (source, split):
         if not file.is_file():
             raise UserError(f"{file} is missing: run dvc repro, or dvc pull it where a colleague pushed it.")
-    model, names, threshold = models.load(source)
+    model, names, threshold = load_model(name)
     test = read_split(split)
     if not test["class_index"].map(dict(enumerate(names))).equals(test["label"]):
         raise UserError(f"{source} was trained on other classes than {split} has: run dvc repro.")
@@ -106,7 +105,7 @@ def describe(
         "output": f"(n, {outputs}) float32: {meaning}",
         "computes_in": computes_in(model),
     }
-    file.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+    file.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def predict(

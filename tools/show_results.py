@@ -9,7 +9,7 @@ METRICS = ["accuracy", "balanced_accuracy", "roc_auc", "average_precision", "los
 
 
 def main(metrics: Path) -> None:
-    evaluation = json.loads((metrics / "evaluation.json").read_text())
+    evaluation = json.loads((metrics / "evaluation.json").read_text(encoding="utf-8"))
     del evaluation["differences"]
     table = pd.DataFrame.from_dict(evaluation, orient="index")
     print(f"\nOn the test split ({metrics / 'evaluation.json'}):\n")

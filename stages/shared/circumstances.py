@@ -23,4 +23,4 @@ def describe(base: keras.Model, weights: Path, *parameters: str | int) -> bytes:
 @cache
 def code_digest(module: str) -> bytes:
     """Return the SHA-256 of a module's code, without its comments and line breaks."""
-    return sha256(ast.dump(ast.parse(Path(module).read_text())).encode()).digest()
+    return sha256(ast.dump(ast.parse(Path(module).read_bytes())).encode()).digest()

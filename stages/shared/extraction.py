@@ -16,16 +16,9 @@ from tqdm import tqdm
 from stages.shared import circumstances
 from stages.shared.arrays import ArrayFile, array_file
 from stages.shared.conv_base import ConvBase, ImageSize
-from stages.shared.images import BLOCK, Interpolation, check_unchanged, read_blocks
+from stages.shared.images import BLOCK, ImagesFolder, Interpolation, check_unchanged, read_blocks
 from stages.shared.inference import forward
-from stages.shared.parameters import PartOfSection
 from stages.shared.store import Store
-
-
-class ImagesFolder(PartOfSection):
-    """Where the images are, for stages that need no more of the section data."""
-
-    images: str = Field(min_length=1, description="the path of a folder of images")
 
 
 class Extraction(BaseModel):

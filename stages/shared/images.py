@@ -11,39 +11,44 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
+from pydantic import Field
 
 from stages.shared.command import UserError
+from stages.shared.parameters import PartOfSection
 
 Interpolation = Literal["bilinear", "nearest"]
 BLOCK = 32  # images decoded, and run through the base, together
+
+
+class ImagesFolder(PartOfSection):
+    """Where the images are, for stages that need no more of the section data."""
+
+    images: str = Field(min_length=1, description="the path of a folder of images")
 
 
 def decode(data: bytes) -> Image.Image:
     """Return the image in `data`, a file's bytes, upright and in mode RGB.
 
     Orientation follows EXIF, 16-bit grey is scaled to 8 bits, transparency is laid on white.
-    Raises OSError, ValueError or SyntaxError, as Pillow does, where `data` is no whole image.
+    Raises OSError, ValueError or SyntaxError, as Pillow does, where `data` is no whole image, and
+    ValueError where it does not say which of its numbers is white.
     """
     if not data:
         raise OSError("the file is empty")
     with Image.open(BytesIO(data)) as file:
         file.load()
+        format = file.format
         image = ImageOps.exif_transpose(file)
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray(_grey_16_to_8_bits(image)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of unknown range")
+    if image.mode.startswith("I;16") or (image.mode == "I" and format in ("PNG", "PPM")):
+        grey = np.rint(np.asarray(image) / 257).astype(np.uint8)  # 65535 / 257 = 255
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = {"I": "integers of 32 bits", "F": "floating-point numbers"}[image.mode]
+        raise ValueError(f"its pixels are {kind} of unknown range")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
-
-
-def _grey_16_to_8_bits(image: Image.Image) -> np.ndarray:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError("its pixels are integers beyond 16 bits")
-    return np.rint(values / 257).astype(np.uint8)  # 65535 / 257 = 255
 
 
 def fault(data: bytes) -> str | None:

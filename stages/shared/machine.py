@@ -13,13 +13,23 @@ from stages.shared import processor
 from stages.shared.files import whole
 
 LIBRARIES = (tf, keras, np, PIL)
-SETTINGS = ("ONEDNN", "TF_", "XLA_")  # environment variables that libraries read
+# Prefixes of the environment variables by which TensorFlow computes in another way. Not TF_ alone:
+# Terraform keeps secrets under that.
+SETTINGS = (
+    "ONEDNN_",
+    "TF_CUDNN_",
+    "TF_DETERMINISTIC_",
+    "TF_ENABLE_",
+    "TF_GPU_",
+    "TF_NUM_",
+    "TF_XLA_",
+    "XLA_",
+)
 
 
 def describe() -> dict:
     """Return processor, cores, devices, libraries with their versions, and their settings."""
     settings = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
-    settings.pop("TF_CPP_MIN_LOG_LEVEL")  # set in stages/__init__.py; it changes no result
     return {
         "processor": processor.description().splitlines(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -21,6 +21,7 @@ from stages.shared.images import decode, read_unchanged
 from stages.shared.parameters import Section
 
 BLOCK = 1024  # images compared with as many others at a time
+READ = 32  # images whose features are in memory at a time
 SIDE = 32  # pixels of the image that is hashed
 MIRRORED = np.uint64(0x5555_5555_5555_5555)  # the bits of odd horizontal frequencies
 
@@ -62,7 +63,7 @@ def read_directions(features: Path, splits: dict[str, pd.DataFrame]) -> dict[str
     roots = {}
     for name, split in splits.items():
         array = StoredArray(features / f"{name}.npy", len(split), shape)
-        blocks = np.split(np.arange(len(split)), range(BLOCK, len(split), BLOCK))
+        blocks = np.split(np.arange(len(split)), range(READ, len(split), READ))
         averages = [array.read(0, rows).mean(axis=(1, 2), dtype="float32") for rows in blocks]
         roots[name] = np.sqrt(np.concatenate(averages))
     centre = roots["train"].mean(axis=0)

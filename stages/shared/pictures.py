@@ -5,26 +5,36 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 from stages.shared.files import whole
 
 
 def draw_confusion_matrices(measured: dict[str, dict], names: list[str], picture: Path) -> None:
-    """Draw each model's confusion matrix, as `metrics.measure` gives it, side by side."""
-    side = max(3.5, 1.5 + 0.45 * len(names))  # inches
+    """Draw each model's confusion matrix, as `metrics.measure` gives it, side by side.
+
+    Of many classes cells have colours only, and a class whose name the font lacks is named by its number.
+    """
+    side = np.clip(1.5 + 0.45 * len(names), 3.5, 15)  # inches
+    points = min(10, 0.7 * 72 * (side - 1.5) / len(names))
+    letters = get_font(findfont("DejaVu Sans")).get_charmap()
+    labels = [
+        name if all(ord(letter) in letters for letter in name) else f"class {index}"
+        for index, name in enumerate(names)
+    ]
     figure = Figure(figsize=(side * len(measured), side + 0.5), layout="constrained")
     all_axes = figure.subplots(1, len(measured), squeeze=False)[0]
     for axes, (model, metrics) in zip(all_axes, measured.items()):
         matrix = np.array(metrics["confusion_matrix"])
         shares = matrix / matrix.sum(axis=1, keepdims=True)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), images in np.ndenumerate(matrix):
+        for (row, column), images in np.ndenumerate(matrix) if len(names) <= 30 else ():
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, images, ha="center", va="center", color=color)
         axes.set(title=model, xlabel="predicted", xticks=range(len(names)), yticks=range(len(names)))
         turned = {"rotation": 45, "ha": "right"} if len(names) > 3 else {}
-        axes.set_xticklabels(names, parse_math=False, **turned)
-        axes.set_yticklabels(names, parse_math=False)
+        axes.set_xticklabels(labels, parse_math=False, fontsize=points, **turned)
+        axes.set_yticklabels(labels, parse_math=False, fontsize=points)
     all_axes[0].set_ylabel("true class")
     with whole(picture) as file:
         figure.savefig(file, dpi=120)

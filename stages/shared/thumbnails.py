@@ -34,6 +34,7 @@ def overlay(pixels: np.ndarray, heat: np.ndarray, side: int = SIDE) -> str:
 def as_uri(image: Image.Image, side: int = SIDE) -> str:
     """Return `image`, in mode RGB, as a JPEG of at most `side` × `side` pixels."""
     image.thumbnail((side, side))
+    image.info.clear()  # a comment would be saved with it
     buffer = BytesIO()
     image.save(buffer, format="JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
