@@ -13,12 +13,14 @@ from stages.shared import processor
 from stages.shared.files import whole
 
 LIBRARIES = (tf, keras, np, PIL)
-# Prefixes of the environment variables by which TensorFlow computes in another way. Not TF_ alone:
+# Prefixes of the environment variables by which TensorFlow and oneDNN compute in another way. Not TF_ alone:
 # Terraform keeps secrets under that.
 SETTINGS = (
+    "DNNL_",
     "ONEDNN_",
     "TF_CUDNN_",
     "TF_DETERMINISTIC_",
+    "TF_DISABLE_",
     "TF_ENABLE_",
     "TF_GPU_",
     "TF_NUM_",
