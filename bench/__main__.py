@@ -10,12 +10,15 @@ notebook's whole work from what an image more, or an epoch more, costs. The stor
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+import stages
 from bench.pipeline import measure, run_pipeline, run_stage, write_parameters
 from stages.shared import machine
 from stages.shared.splits import read_split
@@ -79,12 +82,12 @@ def main() -> None:
         if options.full:
             print("the notebook's work as a whole", file=sys.stderr)
             folder = Path(scratch, "whole")
-            stages = run_pipeline(folder, {**settings, **sizes})
+            measured = run_pipeline(folder, {**settings, **sizes})
             evaluation = json.loads((folder / "metrics/evaluation.json").read_text())
             accuracies = {
                 model: evaluation[model]["accuracy"] for model in ("head", "augmented", "fine_tuned")
             }
-            results["whole"] = {"images_per_class": sizes, "stages": stages, "test_accuracy": accuracies}
+            results["whole"] = {"images_per_class": sizes, "stages": measured, "test_accuracy": accuracies}
             write(results)
     print(f"{RESULTS}: {options.rounds} rounds; python -m bench.report puts them into README.md")
 
@@ -108,22 +111,28 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run_module(folder: Path, module: str, *arguments: str) -> dict:
+def run_module(
+    folder: Path, module: str, *arguments: str, environment: Mapping[str, str] = os.environ
+) -> dict:
     """Run a module that prints a line of JSON, and return that."""
-    measure([sys.executable, "-m", module, *arguments], folder)
+    measure([sys.executable, "-m", module, *arguments], folder, environment)
     lines = (folder / "log.txt").read_text().splitlines()
     return json.loads(next(line for line in reversed(lines) if line.startswith("{")))
 
 
 def run_notebook(folder: Path, images: Path) -> dict[str, float]:
-    """Lay the pipeline's split out as the notebook wants it, and run the notebook's steps on it."""
+    """Lay the pipeline's split out as the notebook wants it, and run the notebook's steps on it.
+
+    It runs with the user's settings of TensorFlow, not with those of our stages.
+    """
     for split in ("train", "validation"):
         for row in read_split(folder / f"data/splits/{split}.csv").itertuples():
             link = folder / "notebook" / split / row.label / f"{row.Index}{Path(row.path).suffix}"
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to((images / row.path).resolve())
     weights = "data/weights/conv_base.weights.h5"
-    return run_module(folder, "bench.notebook", "notebook", weights)
+    users = {name: value for name, value in os.environ.items() if stages.ENVIRONMENT.get(name) != value}
+    return run_module(folder, "bench.notebook", "notebook", weights, environment=users)
 
 
 def run_store(folder: Path, store: Path) -> dict[str, float]:

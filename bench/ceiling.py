@@ -6,6 +6,8 @@ milliseconds of its matrix products, of RMSprop's update, of a copy of its weigh
 training step.
 """
 
+import stages  # noqa: F401  isort: skip (its settings, before TensorFlow is loaded)
+
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +17,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import stages  # noqa: F401  (quiet TensorFlow)
 from stages.shared import conv_base
 from stages.shared.inference import forward
 from stages.shared.optimizer import RMSprop

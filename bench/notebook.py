@@ -15,7 +15,6 @@ import numpy as np
 from keras import layers
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-import stages  # noqa: F401  (quiet TensorFlow)
 from stages.shared import conv_base
 
 BATCH, WARM_UP, STEPS = 20, 3, 6

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -29,9 +30,11 @@ def write_parameters(folder: Path, changes: dict, source: Path = PROJECT / "para
     yaml.dump(values, folder / "params.yaml")
 
 
-def measure(command: list[str], folder: Path) -> dict[str, float]:
+def measure(
+    command: list[str], folder: Path, environment: Mapping[str, str] = os.environ
+) -> dict[str, float]:
     """Run `command` in `folder`; return its seconds and the megabytes of memory at its peak."""
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    environment = {**environment, "PYTHONPATH": str(PROJECT)}
     with (folder / "log.txt").open("a") as log:
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)

@@ -1,0 +1,1 @@
+import stages  # noqa: F401 (its settings, before a test loads TensorFlow)

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+import stages
+from bench import __main__ as bench
 from bench import report
 from tests.conftest import PROJECT
 
@@ -68,6 +70,18 @@ def test_a_run_of_the_whole_work_is_told():
         "Run as a whole, with 1000 / 250 / 250 images per class: 1.50 h; test accuracies: head 0.900, fine_tuned 0.963."
         in told
     )
+
+
+def test_the_notebook_runs_with_the_settings_of_the_user_alone(tmp_path, monkeypatch):
+    (tmp_path / "data/splits").mkdir(parents=True)
+    for split in ("train", "validation"):
+        (tmp_path / f"data/splits/{split}.csv").write_text("path,label,class_index,sha256\n")
+    monkeypatch.setattr(bench, "run_module", lambda *_, environment: environment)
+    for name, value in {**stages.ENVIRONMENT, "TF_NUM_INTRAOP_THREADS": "2"}.items():
+        monkeypatch.setenv(name, value)
+    environment = bench.run_notebook(tmp_path, tmp_path)
+    assert not set(stages.ENVIRONMENT) & set(environment)
+    assert environment["TF_NUM_INTRAOP_THREADS"] == "2" and environment["PATH"]
 
 
 def test_the_readme_shows_what_was_measured():

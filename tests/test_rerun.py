@@ -28,7 +28,7 @@ CHANGES = {
     "split.*": {"split.seed": 1},
     "image_size, interpolation": {"image_size": 48},
     "conv_base.name, conv_base.weights": {"conv_base.name": "mobilenet", "conv_base.weights": "random"},
-    "conv_base.preprocessing, conv_base.precision": {"conv_base.precision": "bfloat16"},
+    "conv_base.preprocessing, conv_base.precision": {"conv_base.preprocessing": "rescale"},
     "leakage.*": {"leakage.cosine_similarity": 0.1, "leakage.hash_bits": 64},
     "augmentation.*": {"augmentation.zoom": 0.1},
     "head.*": {"head.units": 6},

@@ -2,17 +2,30 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from stages.shared.command import UserError
 from stages.shared.store import Store
-from tests.conftest import arguments, change, class_folders, draw_images, environment, place_weights, run
+from tests.conftest import (
+    TINY,
+    arguments,
+    change,
+    class_folders,
+    draw_images,
+    environment,
+    place_weights,
+    run,
+    write_parameters,
+)
 
 KEYS = [bytes([number]) * 32 for number in range(256)]
 
@@ -108,33 +121,43 @@ def outputs() -> dict[str, bytes]:
     return {str(file): file.read_bytes() for file in sorted(Path("data").glob("*/*.npy"))}
 
 
-def extract(capsys, **changes) -> dict[str, tuple[int, int]]:
+def extract(**changes) -> dict[str, tuple[int, int]]:
     """Split and extract with the store, see that the same comes out without it, and return `from_store`."""
     change(store__gigabytes=0.1, store__folder="store", **changes)
     run("split_dataset")
-    capsys.readouterr()
-    run("extract_features", "extract_views")
-    taken, with_store = from_store(capsys.readouterr().out), outputs()
+    with redirect_stdout(StringIO()) as printed:
+        run("extract_features", "extract_views")
+    taken, with_store = from_store(printed.getvalue()), outputs()
     change(store__gigabytes=0)
     run("extract_features", "extract_views")
     assert outputs() == with_store
     return taken
 
 
-@pytest.fixture
-def filled(workspace, vgg16_weights, capsys):
-    """A workspace of 30 images, split by fractions, with their results in the store."""
-    place_weights(vgg16_weights)
-    taken = extract(capsys, split__train=None, split__validation=0.25, split__test=0.25)
+@pytest.fixture(scope="module")
+def extracted_once(tmp_path_factory, vgg16_weights) -> Path:
+    """A project folder of 30 images, split by fractions, with their results in the store."""
+    folder = tmp_path_factory.mktemp("filled")
+    with chdir(folder):
+        write_parameters(folder, TINY)
+        draw_images(folder / "images", class_folders())
+        place_weights(vgg16_weights)
+        taken = extract(split__train=None, split__validation=0.25, split__test=0.25)
     assert sum(total for _, total in taken.values()) > 30 and {count for count, _ in taken.values()} == {0}
-    return workspace
+    return folder
 
 
-def test_only_what_is_new_is_computed(filled, capsys):
+@pytest.fixture
+def filled(extracted_once, tmp_path, monkeypatch) -> None:
+    """A workspace with a copy of it."""
+    monkeypatch.chdir(shutil.copytree(extracted_once, tmp_path / "project", symlinks=True))
+
+
+def test_only_what_is_new_is_computed(filled):
     def computed(taken: dict) -> dict[str, int]:
         return {Path(file).stem: total - count for file, (count, total) in taken.items() if total != count}
 
-    assert computed(extract(capsys)) == {}
+    assert computed(extract()) == {}
 
     images = Path("images")
     draw_images(images, ["apple/new.png", "pear/new.png"])
@@ -142,15 +165,15 @@ def test_only_what_is_new_is_computed(filled, capsys):
     (images / "apple/1.png").rename(images / "pear/relabelled.png")
     (images / "apple/2.png").rename(images / "apple/renamed.png")
     draw_images(images, ["pear/3.png"], seed=9)
-    new = computed(extract(capsys))
+    new = computed(extract())
     assert sum(new.get(name, 0) for name in ("train", "validation", "test")) == 3
     assert new["activations"] == 2 * new["train"]
 
-    more = extract(capsys, augmentation__views=3)
+    more = extract(augmentation__views=3)
     held, total = more["data/views/activations.npy"]
     assert (held, total) == (2 * total // 3, total)
 
-    lower = extract(capsys, fine_tune__freeze_through="block3_pool")
+    lower = extract(fine_tune__freeze_through="block3_pool")
     assert lower["data/views/features.npy"] == (total, total)
     assert lower["data/views/activations.npy"] == (0, total)
 
@@ -182,7 +205,7 @@ def test_another_draw_is_computed_anew(filled, capsys):
 
 def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
     place_weights(vgg16_weights)
-    draw_images(Path("images"), class_folders(each=200))
+    draw_images(Path("images"), class_folders(each=120))
     change(
         split__train=None, split__validation=0.1, split__test=0.1, store__gigabytes=0.1, store__folder="store"
     )
@@ -190,7 +213,7 @@ def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
     command = [sys.executable, "-m", "stages.extract_features", *arguments("extract_features")]
     stage = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     file = Path("store/data.mdb")
-    while not file.exists() or file.stat().st_size < 1_500_000:
+    while not file.exists() or file.stat().st_size < 700_000:
         assert stage.poll() is None
         time.sleep(0.01)
     stage.kill()

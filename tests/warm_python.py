@@ -54,7 +54,6 @@ def warm_python() -> Path:
 
 
 def serve(listener: socket.socket) -> None:
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as in stages/__init__.py
     for module in IMPORTED:
         import_module(module)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end leave nothing to collect

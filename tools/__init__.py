@@ -1,1 +1,1 @@
-import stages  # noqa: F401 (sets the level of TensorFlow's log, before a tool loads TensorFlow)
+import stages  # noqa: F401 (its settings, before a tool loads TensorFlow)

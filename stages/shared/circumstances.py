@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 
+import stages
 from stages.shared import arrays, conv_base, images, inference, machine
 
 
@@ -15,7 +16,7 @@ def describe(base: keras.Model, weights: Path, *parameters: str | int) -> bytes:
     """Return the SHA-256 over `base`'s name and weights file, `parameters`, our code, versions and machine."""
     with weights.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
-    code = [code_digest(module.__file__).hex() for module in (arrays, conv_base, images, inference)]
+    code = [code_digest(module.__file__).hex() for module in (stages, arrays, conv_base, images, inference)]
     described = [base.name, digest, parameters, code, machine.describe()]
     return sha256(json.dumps(described, sort_keys=True).encode()).digest()
 

@@ -9,6 +9,7 @@ import numpy as np
 import PIL
 import tensorflow as tf
 
+import stages
 from stages.shared import processor
 from stages.shared.files import whole
 
@@ -30,8 +31,12 @@ SETTINGS = (
 
 
 def describe() -> dict:
-    """Return processor, cores, devices, libraries with their versions, and their settings."""
-    settings = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
+    """Return processor, cores, devices, libraries with their versions, and their settings, our own excepted."""
+    settings = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(SETTINGS) and stages.ENVIRONMENT.get(name) != value
+    }
     return {
         "processor": processor.description().splitlines(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
