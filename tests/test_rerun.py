@@ -187,15 +187,23 @@ def test_a_wrong_parameter_leaves_the_last_results_in_place(reproduced):
     assert reproduce(reproduced) == set()
 
 
-def test_plots_and_metrics_can_be_shown_and_compared(reproduced):
-    write_parameters(reproduced, {"head.units": 3}, reproduced / "params.yaml")
+def test_two_revisions_are_compared(reproduced):
+    """By DVC's own commands and by tools.compare, which leaves the workspace as it is."""
+    write_parameters(reproduced, {"head.units": 1, "head.learning_rate": 1.0}, reproduced / "params.yaml")
+    predictions = reproduced / "data/evaluation/head_predictions.csv"
+    before = pd.read_csv(predictions)
     assert reproduce(reproduced) == {"train_head", "evaluate", "report", "model_card"}
+    after = pd.read_csv(predictions)
     shown = run_in(reproduced, "dvc", "metrics", "show", "metrics/evaluation.json", "--md")
     assert "head.accuracy" in shown and "fine_tuned.threshold" in shown and "pear" not in shown
     diff = run_in(reproduced, "dvc", "metrics", "diff", "--md")
     assert "head.loss" in diff and "augmented.loss" not in diff
     diff = run_in(reproduced, "dvc", "params", "diff", "--md")
-    assert re.findall(r"head\.\S+ *\| (\d+) *\| 3 ", diff) == ["8"] and len(diff.split("\n")) == 5
+    assert re.findall(r"head\.(\S+) *\| (\S+) *\| (\S+)", diff) == [
+        ("learning_rate", "0.0003", "1.0"),
+        ("units", "8", "1"),
+    ]
+    assert len(diff.split("\n")) == 6  # no other row
     run_in(reproduced, "dvc", "plots", "diff", "--out", "compared")
     page = (reproduced / "compared/index.html").read_text()
     assert "Loss of head" in page and '"rev": "HEAD"' in page and '"rev": "workspace"' in page
@@ -204,14 +212,6 @@ def test_plots_and_metrics_can_be_shown_and_compared(reproduced):
     for title in ("Accuracy of head", "Loss of fine_tuned", "Confusion matrix of augmented", "ROC curves"):
         assert title in page
 
-
-def test_two_revisions_are_compared(reproduced):
-    """By tools.compare, from git's history and DVC's cache; the workspace stays as it is."""
-    write_parameters(reproduced, {"head.units": 1, "head.learning_rate": 1.0}, reproduced / "params.yaml")
-    predictions = reproduced / "data/evaluation/head_predictions.csv"
-    before = pd.read_csv(predictions)
-    assert reproduce(reproduced) == {"train_head", "evaluate", "report", "model_card"}
-    after = pd.read_csv(predictions)
     right = [table["label"] == table["predicted"] for table in (before, after)]
     changed = run_in(reproduced, "git", "status", "--porcelain")
     said = run_in(reproduced, "python", "-m", "tools.compare", "HEAD")
