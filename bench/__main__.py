@@ -20,7 +20,6 @@ from pathlib import Path
 
 import stages
 from bench.pipeline import measure, run_pipeline, run_stage, write_parameters
-from stages.shared import machine
 from stages.shared.splits import read_split
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -60,7 +59,7 @@ def main() -> None:
         "data.labels_from": options.labels_from,
     }
     sizes = {key: getattr(options, key.split(".")[1]) for key in NOTEBOOK}
-    results = {"machine": describe_machine(), "rounds": [], "whole": None}
+    results = {"machine": None, "rounds": [], "whole": None}
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         enough = Path(scratch, "enough")
         enough.mkdir()
@@ -73,6 +72,7 @@ def main() -> None:
             large = run_pipeline(folder / "4n", {**settings, **LARGE, **QUICK})
             notebook = run_notebook(folder / "4n", options.folder)
             ceiling = run_module(folder, "bench.ceiling")
+            results["machine"] = describe_machine(ceiling.pop("machine"))
             store = run_store(folder / "4n", folder / "store")
             results["rounds"].append(
                 {"n": small, "4n": large, "notebook": notebook, "ceiling": ceiling, "store": store}
@@ -142,11 +142,15 @@ def run_store(folder: Path, store: Path) -> dict[str, float]:
     return {name: run_stage("extract_views", folder)["seconds"] for name in ("filling", "filled")}
 
 
-def describe_machine() -> dict[str, object]:
+def describe_machine(described: dict) -> dict[str, object]:
+    """Return what the results say of the machine, given `machine.describe`.
+
+    That is called in another process: on some kernels a child's peak memory counts from its parent's, in which
+    TensorFlow must not be loaded for that.
+    """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    described = machine.describe()
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": described["cores"],

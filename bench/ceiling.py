@@ -1,6 +1,6 @@
 """How fast this machine can be: the conv base alone, and what a step of the head has to do.
 
-Prints, as JSON: for each precision and batch size the milliseconds per image of VGG16's base at 150
+Prints, as JSON: what machine it is; for each precision and batch size the milliseconds per image of VGG16's base at 150
 pixels on random images that are in memory already; for a head on flattened features, batch 20, the
 milliseconds of its matrix products, of RMSprop's update, of a copy of its weights, and those of our
 training step.
@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.shared import conv_base
+from stages.shared import conv_base, machine
 from stages.shared.inference import forward
 from stages.shared.optimizer import RMSprop
 
@@ -91,4 +91,5 @@ def head() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"milliseconds_per_image": base(), "head_milliseconds_per_step": head()}))
+    measured = {"milliseconds_per_image": base(), "head_milliseconds_per_step": head()}
+    print(json.dumps({"machine": machine.describe(), **measured}))

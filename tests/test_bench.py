@@ -2,13 +2,15 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
 import stages
 from bench import __main__ as bench
 from bench import report
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, environment
 
 
 def measured(seconds: float, more: float) -> dict:
@@ -79,9 +81,15 @@ def test_the_notebook_runs_with_the_settings_of_the_user_alone(tmp_path, monkeyp
     monkeypatch.setattr(bench, "run_module", lambda *_, environment: environment)
     for name, value in {**stages.ENVIRONMENT, "TF_NUM_INTRAOP_THREADS": "2"}.items():
         monkeypatch.setenv(name, value)
-    environment = bench.run_notebook(tmp_path, tmp_path)
-    assert not set(stages.ENVIRONMENT) & set(environment)
-    assert environment["TF_NUM_INTRAOP_THREADS"] == "2" and environment["PATH"]
+    given = bench.run_notebook(tmp_path, tmp_path)
+    assert not set(stages.ENVIRONMENT) & set(given)
+    assert given["TF_NUM_INTRAOP_THREADS"] == "2" and given["PATH"]
+
+
+def test_the_bench_itself_is_small():
+    """Its memory may count as that of the stages which it starts."""
+    loaded = "import sys, bench.__main__; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    subprocess.run([sys.executable, "-c", loaded], env=environment(), check=True)
 
 
 def test_the_readme_shows_what_was_measured():
