@@ -145,8 +145,8 @@ def run_store(folder: Path, store: Path) -> dict[str, float]:
 def describe_machine(described: dict) -> dict[str, object]:
     """Return what the results say of the machine, given `machine.describe`.
 
-    That is called in another process: on some kernels a child's peak memory counts from its parent's, in which
-    TensorFlow must not be loaded for that.
+    That is called in a process of its own, as it loads TensorFlow: on some kernels the peak memory of the
+    stages would count from what this process, their parent, has in memory.
     """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
