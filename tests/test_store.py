@@ -213,7 +213,7 @@ def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
     command = [sys.executable, "-m", "stages.extract_features", *arguments("extract_features")]
     stage = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     file = Path("store/data.mdb")
-    while not file.exists() or file.stat().st_size < 700_000:
+    while not file.exists() or file.stat().st_size < 1_100_000:
         assert stage.poll() is None
         time.sleep(0.01)
     stage.kill()
