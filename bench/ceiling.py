@@ -1,9 +1,9 @@
 """How fast this machine can be: the conv base alone, and what a step of the head has to do.
 
-Prints, as JSON: what machine it is; for each precision and batch size the milliseconds per image of VGG16's base at 150
-pixels on random images that are in memory already; for a head on flattened features, batch 20, the
-milliseconds of its matrix products, of RMSprop's update, of a copy of its weights, and those of our
-training step.
+Prints, as JSON: what machine it is; for each precision and batch size the milliseconds per image of
+VGG16's base at 150 pixels on random images that are in memory already; for a head on flattened
+features, batch 20, the milliseconds of its matrix products, of RMSprop's update, of a copy of its
+weights, and those of our training step.
 """
 
 import stages  # noqa: F401  isort: skip (its settings, before TensorFlow is loaded)

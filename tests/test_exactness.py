@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
+import pytest
 import tensorflow as tf
 
 from stages import fine_tune, train_augmented
@@ -153,6 +154,15 @@ def test_a_row_does_not_depend_on_its_place():
     for _ in range(4):
         order = rng.permutation(BLOCK)
         np.testing.assert_array_equal(run_base(pixels[order])[0], features[order])
+
+
+@pytest.mark.parametrize("set_by_user, found", [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_onednn_is_on_unless_the_user_says_otherwise(set_by_user, found):
+    others = {name: value for name, value in environment().items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    code = "import os, stages; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, env={**others, **set_by_user}, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == found
 
 
 def test_views_hold_the_base_on_each_view_and_their_activations_lead_to_their_features(extracted):

@@ -99,9 +99,7 @@ def test_what_is_recorded_of_the_machine_is_no_secret(monkeypatch):
         monkeypatch.setenv(name, value)
     described = machine.describe()
     assert settings.items() <= described["settings"].items() and "secret" not in json.dumps(described)
-    monkeypatch.setenv(
-        "TF_ENABLE_ONEDNN_OPTS", "1"
-    )  # as stages/__init__.py has it: no circumstance of a machine
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # as our code has it: no circumstance of a machine
     assert "TF_ENABLE_ONEDNN_OPTS" not in machine.describe()["settings"]
 
 
