@@ -3,7 +3,7 @@
     python -m bench FOLDER --labels-from filename        a few minutes a round
     python -m bench FOLDER --labels-from filename --full the notebook's work as a whole: hours
 
-Writes bench/results.json, from which `python -m bench.report` makes README's table and a picture.
+Writes bench/results.json, from which `python -m bench.report` makes docs/speed-and-store.md's tables and a picture.
 The quick measurement runs the pipeline on n and on 4n images and on two views, and gives the
 notebook's whole work from what an image more, or an epoch more, costs. The store is off.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import stages
 from bench.pipeline import measure, run_pipeline, run_stage, write_parameters
-from stages.shared.splits import read_split
+from stages.shared.pipeline.splits import read_split
 
 RESULTS = Path(__file__).with_name("results.json")
 # Images per class, for n, 4n and the notebook itself, and what else is the notebook's.
@@ -89,7 +89,9 @@ def main() -> None:
             }
             results["whole"] = {"images_per_class": sizes, "stages": measured, "test_accuracy": accuracies}
             write(results)
-    print(f"{RESULTS}: {options.rounds} rounds; python -m bench.report puts them into README.md")
+    print(
+        f"{RESULTS}: {options.rounds} rounds; python -m bench.report puts them into docs/speed-and-store.md"
+    )
 
 
 def write(results: dict) -> None:
@@ -143,7 +145,7 @@ def run_store(folder: Path, store: Path) -> dict[str, float]:
 
 
 def describe_machine(described: dict) -> dict[str, object]:
-    """Return what the results say of the machine, given `machine.describe`.
+    """Return what the results say of the machine, given `environment.describe`.
 
     That is called in a process of its own, as it loads TensorFlow: on some kernels the peak memory of the
     stages would count from what this process, their parent, has in memory.

@@ -17,9 +17,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.shared import conv_base, machine
-from stages.shared.inference import forward
-from stages.shared.optimizer import RMSprop
+from stages.shared.network import conv_base, environment
+from stages.shared.network.inference import forward
+from stages.shared.training.optimizer import RMSprop
 
 IMAGE_SIZE, BATCHES = 150, {"float32": (16, 32, 64), "bfloat16": (16, 32, 64)}
 ROUNDS, SECONDS = 3, 1.0
@@ -92,4 +92,4 @@ def head() -> dict[str, float]:
 
 if __name__ == "__main__":
     measured = {"milliseconds_per_image": base(), "head_milliseconds_per_step": head()}
-    print(json.dumps({"machine": machine.describe(), **measured}))
+    print(json.dumps({"machine": environment.describe(), **measured}))

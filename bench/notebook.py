@@ -15,7 +15,7 @@ import numpy as np
 from keras import layers
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-from stages.shared import conv_base
+from stages.shared.network import conv_base
 
 BATCH, WARM_UP, STEPS = 20, 3, 6
 

@@ -1,6 +1,6 @@
-"""Turn bench/results.json into the tables of README.md and bench/results.png.
+"""Turn bench/results.json into the tables of docs/speed-and-store.md and bench/results.png.
 
-What stands between the two bench comments of README.md is replaced.
+What stands between the two bench comments of that page is replaced.
 """
 
 import json
@@ -11,7 +11,7 @@ from statistics import median
 from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).with_name("results.json")
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs/speed-and-store.md"
 SECTION = re.compile(r"(?<=<!-- bench: python -m bench.report -->\n).*?(?=<!-- /bench -->)", re.DOTALL)
 STAGES = {  # how often the notebook's work contains that of the small run (n = 100 + 50 + 50 images, two views)
     "fetch_weights": 1,
@@ -156,7 +156,7 @@ def tables(results: dict) -> str:
         lines.append(
             f"| `{stage}` | {found[f'megabytes {stage} n']:.0f} | {found[f'megabytes {stage} 4n']:.0f} |"
         )
-    return "\n".join([*lines, "", "![The notebook's work](bench/results.png)", ""])
+    return "\n".join([*lines, "", "![The notebook's work](../bench/results.png)", ""])
 
 
 def draw(results: dict, picture: Path) -> None:
@@ -177,6 +177,6 @@ def draw(results: dict, picture: Path) -> None:
 
 if __name__ == "__main__":
     content = json.loads(RESULTS.read_text())
-    README.write_text(SECTION.sub(lambda _: tables(content), README.read_text()))
+    PAGE.write_text(SECTION.sub(lambda _: tables(content), PAGE.read_text()))
     draw(content, RESULTS.with_suffix(".png"))
-    print(f"{README.name} and bench/{RESULTS.stem}.png: made from {RESULTS.name}")
+    print(f"{PAGE.name} and bench/{RESULTS.stem}.png: made from {RESULTS.name}")

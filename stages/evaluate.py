@@ -1,29 +1,27 @@
-"""Judge the three models on the test split: metrics, each image's prediction, and pictures.
+"""Measure the three models on the test split, and write down what each says of every image.
 
 The models see what is stored for the test images: their features for head and augmented, their
 activations at the freeze point for fine_tuned.
 """
 
-import json
 from itertools import combinations
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from stages.shared import machine, models
-from stages.shared.command import run
-from stages.shared.conv_base import BaseName
-from stages.shared.files import keep, whole
-from stages.shared.freeze_point import FreezePoint
-from stages.shared.head import base_output
-from stages.shared.intervals import mcnemar
-from stages.shared.metrics import accuracy_without, judge, roc_curve
-from stages.shared.parameters import read_parameters
-from stages.shared.pictures import draw_confusion_matrices, draw_roc_curves
-from stages.shared.prediction import predict_classes, predict_stored
-from stages.shared.splits import read_split
+from stages.shared.evaluation.intervals import mcnemar
+from stages.shared.evaluation.metrics import accuracy_without, evaluate_predictions, roc_curve
+from stages.shared.network import environment, model_file
+from stages.shared.network.conv_base import BaseName
+from stages.shared.network.freeze_point import FreezePoint, base_output
+from stages.shared.network.prediction import predict_classes, predict_stored
+from stages.shared.pipeline.command import run
+from stages.shared.pipeline.files import atomic_write, write_json
+from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.splits import read_split
 
 
 class Parameters(BaseModel):
@@ -32,66 +30,62 @@ class Parameters(BaseModel):
 
 
 def main(
+    *,
     test_split: Path,
     features: Path,
     activations: Path,
     near_duplicates: Path,
-    head: Path,
-    augmented: Path,
-    fine_tuned: Path,
+    models: Path,
     metrics: Path,
     tables: Path,
-    confusion_picture: Path,
-    roc_picture: Path,
-    circumstances: Path,
-    record: Path,
-) -> None:
+) -> list[keras.Model]:
+    """Evaluate and return the three networks that ran.
+
+    Reads:  the test split and near-duplicates (.csv), features and activations of its images (.npy),
+            each (n, height, width, channels), models/{head,augmented,fine_tuned}.keras
+    Writes: metrics (.json), tables/{head,augmented,fine_tuned}_{predictions,roc}.csv
+    """
     parameters = read_parameters(Parameters)
     test = read_split(test_split)
     truth = test["class_index"].to_numpy()
     duplicated = test["path"].isin(pd.read_csv(near_duplicates, dtype=str, keep_default_na=False)["path"])
-    measured, curves, right = {}, {}, {}
+    head, augmented, fine_tuned = (
+        model_file.load(models / f"{name}.keras") for name in ("head", "augmented", "fine_tuned")
+    )
     through = parameters.fine_tune.layer(parameters.conv_base.name)
-    for file, stored in ((head, features), (augmented, features), (fine_tuned, activations)):
-        model, names, threshold = models.load(file)
-        layer = through if stored == activations else base_output(model)
-        probabilities = predict_stored(model, layer, test, stored)
+    judged = (  # a classifier, what is stored of the test images, and the layer whose outputs that are
+        ("head", head, features, base_output(head.network)),
+        ("augmented", augmented, features, base_output(augmented.network)),
+        ("fine_tuned", fine_tuned, activations, through),
+    )
+    measured, right = {}, {}
+    for name, (network, class_names, threshold, _), outputs, layer in judged:
+        probabilities = predict_stored(network, layer, test, outputs)
         predicted = predict_classes(probabilities, threshold)
-        measured[file.stem] = judge(truth, probabilities, names, threshold)
-        curves[file.stem] = roc_curve(truth, probabilities)
-        right[file.stem] = predicted == truth
-        measured[file.stem]["accuracy_without_near_duplicates"] = accuracy_without(
-            duplicated.to_numpy(), right[file.stem]
-        )
-        write_predictions(test, predicted, probabilities, names, tables / f"{file.stem}_predictions.csv")
-        with whole(tables / f"{file.stem}_roc.csv") as table:
-            curves[file.stem].to_csv(table, index=False)
-
+        right[name] = predicted == truth
+        measured[name] = evaluate_predictions(truth, probabilities, class_names, threshold)
+        without = accuracy_without(duplicated.to_numpy(), right[name])
+        measured[name]["accuracy_without_near_duplicates"] = without
+        predictions = tabulate(test, predicted, probabilities, class_names)
+        for kind, table in (("predictions", predictions), ("roc", roc_curve(truth, probabilities))):
+            with atomic_write(tables / f"{name}_{kind}.csv") as file:
+                table.to_csv(file, index=False)
     differences = [
         {"after": after, "before": before, **mcnemar(right[before], right[after])}
         for before, after in combinations(measured, 2)
     ]
-    with whole(metrics) as table:
-        table.write_text(
-            json.dumps({**measured, "differences": differences}, indent=2, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
-    draw_confusion_matrices(measured, names, confusion_picture)
-    draw_roc_curves(curves, measured, roc_picture)
-    machine.record(model, circumstances)
-    keep(record, metrics, confusion_picture, roc_picture)
-    print(f"{metrics}, {tables}, {confusion_picture}, {roc_picture}: {len(test)} test images")
+    write_json(metrics, {**measured, "differences": differences})
+    print(f"{metrics}, {tables}: {len(test)} test images")
+    return [head.network, augmented.network, fine_tuned.network]
 
 
-def write_predictions(
-    split: pd.DataFrame, predicted: np.ndarray, probabilities: np.ndarray, names: list[str], file: Path
-) -> None:
-    """Write path, label, predicted and a probability per class, a row an image."""
-    columns = {f"probability_{name}": probabilities[:, index] for index, name in enumerate(names)}
-    table = split[["path", "label"]].assign(predicted=np.array(names)[predicted], **columns)
-    with whole(file) as unfinished:
-        table.to_csv(unfinished, index=False)
+def tabulate(
+    split: pd.DataFrame, predicted: np.ndarray, probabilities: np.ndarray, class_names: list[str]
+) -> pd.DataFrame:
+    """Return path, label, predicted and a probability per class, a row an image."""
+    columns = {f"probability_{name}": probabilities[:, index] for index, name in enumerate(class_names)}
+    return split[["path", "label"]].assign(predicted=np.array(class_names)[predicted], **columns)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, environment=environment.record)

@@ -6,15 +6,17 @@ and updates are float32, their arithmetic is in the precision in which the base 
 
 from pathlib import Path
 
+import keras
 from pydantic import BaseModel
 
-from stages.shared import models, technique
-from stages.shared.command import run
-from stages.shared.conv_base import BaseName
-from stages.shared.freeze_point import FreezePoint
-from stages.shared.parameters import read_parameters
-from stages.shared.splits import read_split
-from stages.shared.training import Training
+from stages.shared.network import environment, model_file
+from stages.shared.network.conv_base import BaseName
+from stages.shared.network.freeze_point import FreezePoint
+from stages.shared.pipeline.command import run
+from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.splits import read_split
+from stages.shared.training.classifier import Results, train_classifier
+from stages.shared.training.fit import Examples, Training
 
 
 class FineTuning(FreezePoint, Training):
@@ -27,6 +29,7 @@ class Parameters(BaseModel):
 
 
 def main(
+    *,
     train_split: Path,
     validation_split: Path,
     augmented: Path,
@@ -35,25 +38,23 @@ def main(
     model: Path,
     metrics: Path,
     curves: Path,
-    picture: Path,
-    circumstances: Path,
-    record: Path,
-) -> None:
+) -> list[keras.Model]:
+    """Train the layers above the freeze point and return the network that ran.
+
+    Reads:  two splits (.csv), the augmented model (.keras), and activations (.npy), float16 or float32:
+            of views of the training images, (views, n, height, width, channels), and of the
+            validation images as they are, (n, height, width, channels)
+    Writes: model (.keras), metrics of the kept epoch (.json), curves (.csv): both after each epoch
+    """
     parameters = read_parameters(Parameters)
-    train, validation = read_split(train_split), read_split(validation_split)
-    classifier, names, _ = models.load(augmented)
-    through = parameters.fine_tune.layer(parameters.conv_base.name)
-    technique.apply(
-        classifier,
-        names,
-        through,
-        (train, view_activations),
-        (validation, validation_activations),
-        parameters.fine_tune,
-        "fine_tune",
-        technique.Results(model, metrics, curves, picture, circumstances, record),
-    )
+    train = Examples(read_split(train_split), view_activations)
+    validation = Examples(read_split(validation_split), validation_activations)
+    classifier = model_file.load(augmented)
+    training, results = parameters.fine_tune, Results(model, metrics, curves)
+    through = training.layer(parameters.conv_base.name)
+    train_classifier(classifier, through, train, validation, training, "fine_tune", results)
+    return [classifier.network]
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, environment=environment.record)

@@ -12,13 +12,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.shared.command import UserError, run
+from stages.shared.pipeline.command import UserError, run
 
 IMAGES = 2624
 DIGEST = "6124a64cdbfc92ae58fb69edc31e9343e43472a8f7552d334fbb69b71a6daf0b"
 
 
-def main(folder: Path) -> None:
+def main(*, images: Path) -> None:
+    """Write the images.
+
+    Reads:  the installed package elpv-dataset
+    Writes: images/{functional,defective}/{mono,poly}/*.png, (300, 300) uint8 grey
+    """
     source = Path(distribution("elpv-dataset").locate_file("elpv_dataset/data"))
     cells = pd.read_csv(source / "labels.csv", sep=r"\s+", names=["path", "probability", "type"])
     digest = digest_of(cells.sort_values("path"), source)
@@ -29,10 +34,10 @@ def main(folder: Path) -> None:
         )
     for path, probability, module in cells.itertuples(index=False):
         label = "defective" if probability > 0.5 else "functional"
-        target = folder / label / module / Path(path).name
+        target = images / label / module / Path(path).name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / path, target)
-    print(f"{folder}: {len(cells)} images, {(cells['probability'] > 0.5).sum()} of them defective")
+    print(f"{images}: {len(cells)} images, {(cells['probability'] > 0.5).sum()} of them defective")
 
 
 def digest_of(cells: pd.DataFrame, source: Path) -> str:

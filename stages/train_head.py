@@ -2,28 +2,23 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel
+import keras
 
-from stages.shared import conv_base, technique
-from stages.shared.command import run
-from stages.shared.conv_base import ConvBase, ImageSize
-from stages.shared.head import Head, add_head, base_output
-from stages.shared.parameters import read_parameters
-from stages.shared.splits import class_names, read_split
-from stages.shared.training import Training
-
-
-class HeadTraining(Head, Training):
-    """A fresh head and how it is trained."""
+from stages.shared.network import environment
+from stages.shared.pipeline.command import run
+from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.splits import read_split
+from stages.shared.training.classifier import Results
+from stages.shared.training.fit import Examples
+from stages.shared.training.fresh_head import BaseParameters, FreshHead, train_fresh_head
 
 
-class Parameters(BaseModel):
-    image_size: ImageSize
-    conv_base: ConvBase
-    head: HeadTraining
+class Parameters(BaseParameters):
+    head: FreshHead
 
 
 def main(
+    *,
     train_split: Path,
     validation_split: Path,
     weights: Path,
@@ -32,26 +27,19 @@ def main(
     model: Path,
     metrics: Path,
     curves: Path,
-    picture: Path,
-    circumstances: Path,
-    record: Path,
-) -> None:
+) -> list[keras.Model]:
+    """Train the head and return the network that ran.
+
+    Reads:  two splits (.csv), weights (.weights.h5), and the features of their images (.npy),
+            each (n, height, width, channels), float16 or float32
+    Writes: model (.keras), metrics of the kept epoch (.json), curves (.csv): both after each epoch
+    """
     parameters = read_parameters(Parameters)
-    train, validation = read_split(train_split), read_split(validation_split)
-    names = class_names(train)
-    base = conv_base.load(parameters.conv_base.matching(train_features), parameters.image_size, weights)
-    classifier = add_head(base, parameters.head, len(names), parameters.head.seed)
-    technique.apply(
-        classifier,
-        names,
-        base_output(classifier),
-        (train, train_features),
-        (validation, validation_features),
-        parameters.head,
-        "head",
-        technique.Results(model, metrics, curves, picture, circumstances, record),
-    )
+    train = Examples(read_split(train_split), train_features)
+    validation = Examples(read_split(validation_split), validation_features)
+    results = Results(model, metrics, curves)
+    return [train_fresh_head(parameters, parameters.head, "head", weights, train, validation, results)]
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, environment=environment.record)

@@ -21,10 +21,10 @@ from dvc.scm import RevError
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
-from stages.shared.command import UserError
-from stages.shared.files import whole
+from stages.shared.evaluation.intervals import mcnemar, wilson
 from stages.shared.images import decode
-from stages.shared.intervals import mcnemar, wilson
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.files import atomic_write
 
 MODELS = ("head", "augmented", "fine_tuned")
 IMAGE = ["sha256", "copy", "label"]  # what an image is, wherever it lies
@@ -54,7 +54,7 @@ def main(before: str, after: str | None) -> None:
                 f"{PICTURE} is not drawn, as {after or 'the workspace'} has not all images here ({error}): "
                 "dvc add them before you commit a run, and dvc pull them where a colleague did."
             ) from None
-        with whole(PICTURE) as file:
+        with atomic_write(PICTURE) as file:
             picture.savefig(file, dpi=100)
         print(f"{PICTURE}: the images that flipped")
 

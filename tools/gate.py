@@ -17,10 +17,10 @@ import pandas as pd
 from dvc.api import DVCFileSystem
 from pydantic import BaseModel, Field, StringConstraints
 
-from stages.shared.command import UserError
-from stages.shared.intervals import draw_counts
-from stages.shared.metrics import METRICS, measure_classes
-from stages.shared.parameters import Section, read_parameters
+from stages.shared.evaluation.intervals import draw_counts
+from stages.shared.evaluation.metrics import METRICS, measure_classes
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.parameters import Section, read_parameters
 from tools.compare import IMAGE, MODELS, read_predictions
 
 RESAMPLES = 200  # the standard error itself is then sure to 5 %

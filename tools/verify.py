@@ -4,7 +4,7 @@
 
 Runs the last commit's pipeline again, in a temporary clone with neither DVC's cache nor the store of
 single results, and compares the hash of every output with dvc.lock. Names the first stage that
-differs, and says whether the machine explains it: data/circumstances has what each stage ran on.
+differs, and says whether the machine explains it: data/environment has what each stage ran on.
 """
 
 import json
@@ -17,9 +17,9 @@ from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from ruamel.yaml import YAML
 
-from stages.shared.command import UserError
+from stages.shared.pipeline.command import UserError
 
-CIRCUMSTANCES = "data/circumstances/"
+ENVIRONMENT = "data/environment/"
 RAW = "*.dvc"  # files that dvc add made: their images are no result, and have to come from the cache
 
 
@@ -74,8 +74,8 @@ def run_again(clone: Path) -> None:
 
 
 def results(stage: dict) -> dict[str, str]:
-    """Return path and hash of what `stage`, an entry of dvc.lock, wrote, without its circumstances."""
-    return {out["path"]: out["md5"] for out in stage["outs"] if not out["path"].startswith(CIRCUMSTANCES)}
+    """Return path and hash of what `stage`, an entry of dvc.lock, wrote, without its environment."""
+    return {out["path"]: out["md5"] for out in stage["outs"] if not out["path"].startswith(ENVIRONMENT)}
 
 
 def compare(recorded: dict, found: dict) -> dict[str, list[str]]:
@@ -93,13 +93,13 @@ def explain(stage: str, recorded: dict, found: dict, clone: Path) -> str:
     """Return a sentence on whether the machine explains that `stage` gave something else."""
     if stage not in recorded:
         return "dvc.lock does not have it: run dvc repro and commit dvc.lock."
-    path = f"{CIRCUMSTANCES}{stage}.json"
+    path = f"{ENVIRONMENT}{stage}.json"
     then, now = (
         next((out["md5"] for out in lock[stage]["outs"] if out["path"] == path), None)
         for lock in (recorded, found)
     )
     if now is None:
-        return "It does not record its machine: the data, the code or a library do not fit dvc.lock."
+        return "It does not record its environment: the data, the code or a library do not fit dvc.lock."
     if then == now:
         return (
             "The machine does not explain it: processor, libraries, settings and precision are the "

@@ -6,17 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 from pydantic import Field
 
-from stages.shared.command import UserError
-from stages.shared.parameters import PartOfSection
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.image_input import Interpolation
+from stages.shared.pipeline.parameters import PartOfSection
 
-Interpolation = Literal["bilinear", "nearest"]
 BLOCK = 32  # images decoded, and run through the base, together
 
 
@@ -51,12 +50,18 @@ def decode(data: bytes) -> Image.Image:
     return image.convert("RGB")
 
 
-def fault(data: bytes) -> str | None:
-    """Return why `data` cannot be used as an image, or None where it can."""
-    try:
-        decode(data)
-    except Exception as error:  # Pillow's plugins raise many kinds on broken files
-        return "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+def resize(image: Image.Image, size: int, interpolation: Interpolation) -> np.ndarray:
+    """Return `image`, in mode RGB, as a network takes it: (size, size, 3) uint8."""
+    return np.asarray(image.resize((size, size), Image.Resampling[interpolation.upper()]))
+
+
+def fault_of(error: Exception) -> str:
+    """Return in a few words why a file is no usable image, given what reading or decoding it raised."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
 def read_unchanged(path: Path, digest: str) -> bytes:
@@ -84,8 +89,7 @@ def read_pixels(path: Path, digest: str, size: int, interpolation: Interpolation
 
     Raises UserError as read_unchanged does.
     """
-    image = decode(read_unchanged(path, digest))
-    return np.asarray(image.resize((size, size), Image.Resampling[interpolation.upper()]))
+    return resize(decode(read_unchanged(path, digest)), size, interpolation)
 
 
 def read_blocks(

@@ -1,0 +1,45 @@
+"""The picture of the near-duplicates, side by side."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.shared.images import decode, read_unchanged
+from stages.shared.pipeline.files import atomic_write
+
+SHOWN = 12  # pairs
+PAIRS_A_LINE = 3
+PIXELS = 300  # of an image
+
+
+def draw(pairs: pd.DataFrame, folder: Path, picture: Path) -> None:
+    """Draw `pairs`, the most similar first, side by side; of many the first and the last ones."""
+    title, shown = f"Near-duplicates between the splits: {len(pairs)}", pairs
+    if len(pairs) > SHOWN:
+        half = SHOWN // 2
+        title += f", of which the {half} most and the {half} least similar"
+        shown = pd.concat([pairs.head(half), pairs.tail(half)])
+    lines = max(1, -(-len(shown) // PAIRS_A_LINE))
+    figure = Figure(figsize=(4.6 * PAIRS_A_LINE, 0.5 + 3 * lines), layout="constrained")
+    figure.suptitle(title)
+    places = figure.subfigures(lines, PAIRS_A_LINE, wspace=0.05, squeeze=False)
+    for place, (_, pair) in zip(places.flat, shown.iterrows()):
+        left, right = place.subplots(1, 2)
+        other = pair.filter(like="other_").rename(lambda name: name.removeprefix("other_"))
+        show(left, pair, folder, f"cosine similarity {pair['cosine_similarity']:.4f}")
+        show(right, other, folder, f"{pair['differing_bits']} of 64 bits differ")
+    with atomic_write(picture) as file:
+        figure.savefig(file, dpi=100)
+
+
+def show(axes: Axes, image: pd.Series, folder: Path, note: str) -> None:
+    """Draw `image`, a row of the table of near-duplicates, under its split, label and name."""
+    pixels = decode(read_unchanged(folder / image["path"], image["sha256"]))
+    pixels.thumbnail((PIXELS, PIXELS))
+    axes.imshow(pixels)
+    axes.set_axis_off()
+    label, name = (text if len(text) <= 30 else f"…{text[-29:]}" for text in (image["label"], image["path"]))
+    title = f"{image['split']}: {label}\n{name}\n{note}"
+    axes.set_title(title, fontsize=8, parse_math=False)  # names may have dollar signs

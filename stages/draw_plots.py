@@ -1,0 +1,98 @@
+"""Draw what the trainings and evaluate have written: learning curves, confusion matrices and ROC curves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import MaxNLocator
+
+from stages.shared.pipeline.command import run
+from stages.shared.pipeline.files import atomic_write
+
+
+def main(*, metrics: Path, tables: Path, pictures: Path) -> None:
+    """Draw the pictures.
+
+    Reads:  metrics/evaluation.json, metrics/{head,augmented,fine_tuned}_curves.csv, and
+            tables/{head,augmented,fine_tuned}_roc.csv
+    Writes: pictures/{head,augmented,fine_tuned}_curves.png, pictures/{confusion_matrices,roc_curves}.png
+    """
+    measured = json.loads((metrics / "evaluation.json").read_text(encoding="utf-8"))
+    del measured["differences"]
+    class_names = [found["class"] for found in measured["head"]["per_class"]]
+    for model in measured:
+        curves = pd.read_csv(metrics / f"{model}_curves.csv", index_col="epoch")
+        draw_learning_curves(curves, pictures / f"{model}_curves.png")
+    draw_confusion_matrices(measured, class_names, pictures / "confusion_matrices.png")
+    roc = {model: pd.read_csv(tables / f"{model}_roc.csv") for model in measured}
+    draw_roc_curves(roc, measured, pictures / "roc_curves.png")
+    print(f"{pictures}: {len(measured) + 2} pictures")
+
+
+def draw_learning_curves(curves: pd.DataFrame, picture: Path) -> None:
+    """Draw accuracy and loss, raw and smoothed, as a training has written them: a row an epoch."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, quantity in zip(figure.subplots(1, 2), ["accuracy", "loss"]):
+        for split, color in [("train", "tab:blue"), ("validation", "tab:orange")]:
+            axes.plot(curves[f"{split}_{quantity}"], ".", color=color, alpha=0.5, label=split)
+            axes.plot(curves[f"{split}_{quantity}_smoothed"], color=color, label=f"{split}, smoothed")
+        axes.set(xlabel="epoch", ylabel=quantity)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with atomic_write(picture) as file:
+        figure.savefig(file, dpi=120)
+
+
+def draw_confusion_matrices(measured: dict[str, dict], class_names: list[str], picture: Path) -> None:
+    """Draw each model's confusion matrix, as `metrics.measure` gives it, side by side.
+
+    Of many classes cells have colours only, and a class whose name the font lacks is named by its number.
+    """
+    side = np.clip(1.5 + 0.45 * len(class_names), 3.5, 15)  # inches
+    points = min(10, 0.7 * 72 * (side - 1.5) / len(class_names))
+    letters = get_font(findfont("DejaVu Sans")).get_charmap()
+    labels = [
+        name if all(ord(letter) in letters for letter in name) else f"class {index}"
+        for index, name in enumerate(class_names)
+    ]
+    figure = Figure(figsize=(side * len(measured), side + 0.5), layout="constrained")
+    all_axes = figure.subplots(1, len(measured), squeeze=False)[0]
+    for axes, (model, metrics) in zip(all_axes, measured.items()):
+        matrix = np.array(metrics["confusion_matrix"])
+        shares = matrix / matrix.sum(axis=1, keepdims=True)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), images in np.ndenumerate(matrix) if len(class_names) <= 30 else ():
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, images, ha="center", va="center", color=color)
+        axes.set(
+            title=model, xlabel="predicted", xticks=range(len(class_names)), yticks=range(len(class_names))
+        )
+        turned = {"rotation": 45, "ha": "right"} if len(class_names) > 3 else {}
+        axes.set_xticklabels(labels, parse_math=False, fontsize=points, **turned)
+        axes.set_yticklabels(labels, parse_math=False, fontsize=points)
+    all_axes[0].set_ylabel("true class")
+    with atomic_write(picture) as file:
+        figure.savefig(file, dpi=120)
+
+
+def draw_roc_curves(curves: dict[str, pd.DataFrame], measured: dict[str, dict], picture: Path) -> None:
+    """Draw each model's ROC curve, with the area under it in the legend."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    for model, curve in curves.items():
+        label = f"{model}: AUC {measured[model]['roc_auc']:.3f}"
+        axes.plot(curve["false_positive_rate"], curve["true_positive_rate"], label=label)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance: AUC 0.5")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    with atomic_write(picture) as file:
+        figure.savefig(file, dpi=120)
+
+
+if __name__ == "__main__":
+    run(main)

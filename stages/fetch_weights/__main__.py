@@ -1,0 +1,46 @@
+"""Put the conv base's weights into one file, with the same bytes whatever their source."""
+
+from pathlib import Path
+
+import keras
+from pydantic import BaseModel
+
+from stages.fetch_weights.imagenet import IMAGE_SIZE, load_imagenet_weights
+from stages.shared.network import conv_base
+from stages.shared.network.conv_base import BaseName, Weights
+from stages.shared.pipeline.command import run
+from stages.shared.pipeline.files import atomic_write
+from stages.shared.pipeline.parameters import read_parameters
+
+
+class Source(BaseName):
+    weights: Weights
+
+
+class Parameters(BaseModel):
+    conv_base: Source
+
+
+def main(*, weights: Path) -> None:
+    """Fetch the weights.
+
+    Reads:  an installed package, Keras's cache or download, or the file that conv_base.weights names
+    Writes: weights (.weights.h5), float32, of the base without its top
+    """
+    source = read_parameters(Parameters).conv_base
+    keras.utils.set_random_seed(0)  # for weights: random
+    base = conv_base.build(source.name, IMAGE_SIZE)
+    if source.weights == "imagenet":
+        origin = load_imagenet_weights(base, source.name)
+    elif source.weights == "random":
+        origin = "a random draw"
+    else:
+        origin = source.weights
+        conv_base.load_weights(base, Path(source.weights), source.name)
+    with atomic_write(weights) as unfinished:
+        base.save_weights(unfinished, overwrite=True)
+    print(f"{weights}: {base.count_params():,} parameters of {source.name} from {origin}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,98 @@
+"""Write the model card: what three models are, how they came about, what they reach, and where that ends.
+
+Every line is one fact of the run and none is of the day or the machine, so that git's diff of it
+tells what changed. Source: Mitchell et al., Model Cards for Model Reporting (2019).
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from stages.model_card.facts import describe_limits, digest, flatten, read_model
+from stages.model_card.markdown import TEMPLATE, templates
+from stages.shared.pipeline.command import run
+from stages.shared.pipeline.files import atomic_write
+from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.reporting import sentences
+
+Values = Annotated[dict, Field(description="a section of parameters")]  # which the other stages check
+
+
+class Parameters(BaseModel):
+    data: Values
+    split: Values
+    image_size: int = Field(description="a whole number of pixels")
+    interpolation: str = Field(description="bilinear or nearest")
+    conv_base: Values
+    leakage: Values
+    augmentation: Values
+    head: Values
+    augmented: Values
+    fine_tune: Values
+
+
+def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:
+    """Write the card.
+
+    Reads:  weights (.weights.h5), models/{head,augmented,fine_tuned}.keras and
+            metrics/{split,leakage,head,augmented,fine_tuned,evaluation}.json
+    Writes: card (.md)
+    """
+    parameters = flatten(read_parameters(Parameters).model_dump())
+    split, leakage, measured = (
+        json.loads((metrics / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("split", "leakage", "evaluation")
+    )
+    differences = measured.pop("differences")
+    files = {model: models / f"{model}.keras" for model in measured}
+    trained = [
+        {
+            "model": model,
+            **json.loads((metrics / f"{model}.json").read_text(encoding="utf-8")),
+            **read_model(file),
+        }
+        for model, file in files.items()
+    ]
+    class_names = [found["class"] for found in measured["head"]["per_class"]]
+    tested = split["images"]["test"]
+    images = sum(tested.values())
+    largest = max(class_names, key=split["images"]["train"].get)
+    page = (
+        templates()
+        .get_template(TEMPLATE.name)
+        .render(
+            parameters=parameters,
+            names=class_names,
+            classes=sentences.listed(list(map(sentences.quoted, class_names))),
+            labels=sentences.LABELS,
+            techniques=sentences.TECHNIQUES,
+            split=split,
+            data=sentences.describe_data(split, class_names),
+            trained=trained,
+            measured=measured,
+            results=[
+                *sentences.describe_accuracies(measured, largest, tested[largest] / images, images),
+                *(sentences.describe_difference(**pair) for pair in differences),
+                sentences.describe_leakage(leakage, measured, images),
+                *(
+                    sentences.describe_confusions(model, np.array(found["confusion_matrix"]), class_names)
+                    for model, found in measured.items()
+                ),
+            ],
+            limits=describe_limits(split["images"], measured, class_names),
+            files=[
+                {"path": str(file), "bytes": file.stat().st_size, "sha256": digest(file)}
+                for file in (weights, *files.values())
+            ],
+        )
+    )
+    with atomic_write(card) as file:
+        file.write_text(page, encoding="utf-8")
+    print(f"{card}: {len(page.splitlines())} lines")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""Facts of a run that no metrics file has: its parameters in a row, its files, and where its numbers end."""
+
+import json
+import zipfile
+from hashlib import file_digest
+from pathlib import Path
+
+from stages.shared.reporting import sentences
+
+
+def flatten(parameters: dict) -> dict:
+    """Return `parameters` with dotted names for those in sections."""
+    flat = {}
+    for name, value in parameters.items():
+        inner = value.items() if isinstance(value, dict) else [(None, value)]
+        flat |= {name if key is None else f"{name}.{key}": one for key, one in inner}
+    return flat
+
+
+def read_model(file: Path) -> dict:
+    """Return what a `.keras` file says of itself: its Keras version, arithmetic and first layer to train."""
+    with zipfile.ZipFile(file) as archive:
+        config, metadata = (archive.read(f"{name}.json").decode() for name in ("config", "metadata"))
+    layers = json.loads(config)["config"]["layers"]
+    return {
+        "keras": json.loads(metadata)["keras_version"],
+        "arithmetic": "bfloat16" if '"mixed_bfloat16"' in config else "float32",
+        "trained_from": next(layer["name"] for layer in layers if layer["config"].get("trainable")),
+    }
+
+
+def digest(file: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal digits."""
+    with file.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()
+
+
+def describe_limits(
+    images: dict[str, dict[str, int]], measured: dict[str, dict], class_names: list[str]
+) -> list[str]:
+    """Return sentences on how far the numbers carry; `images` are those of each split and class."""
+    train, test = images["train"], images["test"]
+    total = sum(test.values())
+    learnt, tested = min(class_names, key=train.get), min(class_names, key=test.get)
+    widest = max(high - low for low, high in (found["accuracy_interval"] for found in measured.values()))
+    said = [
+        f"No class has fewer images to learn from than {sentences.quoted(learnt)}, {train[learnt]:,}.",
+        f"No class has fewer test images than {sentences.quoted(tested)}, {test[tested]:,}: one of them is "
+        f"{1 / test[tested]:.3f} of its recall.",
+        f"One of {sentences.counted(total, 'test image')} is {1 / total:.4f} of accuracy, whose 95 % "
+        f"intervals are up to {widest:.3f} wide.",
+    ]
+    for model, found in measured.items():
+        missed = min(found["per_class"], key=lambda one: one["recall"])
+        sentence = (
+            f"{sentences.MODELS[model]} misses no class more often than {sentences.quoted(missed['class'])}: "
+            f"it finds {missed['recall']:.3f} of them."
+        )
+        said.append(sentences.begun(sentence))
+    return said

@@ -1,0 +1,41 @@
+"""The fingerprint: a digest of all that the conv base's result for an image depends on besides the image."""
+
+import ast
+import json
+from collections.abc import Iterable
+from functools import cache
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+import keras
+
+import stages
+from stages.shared import images
+from stages.shared.network import conv_base, environment, inference
+from stages.shared.pipeline import arrays
+
+MODULES = (stages, arrays, conv_base, images, inference)  # whose code decides about the last bit
+
+
+def take_fingerprint(base: keras.Model, weights: Path, code: str, parameters: Iterable[str | int]) -> bytes:
+    """Return the SHA-256 over `base`'s name and weights file, `parameters`, our code, versions and machine.
+
+    `code` is the file of the module that computes, whose code counts too.
+    """
+    with weights.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    files = [code, *(module.__file__ for module in MODULES)]
+    described = [
+        base.name,
+        digest,
+        *parameters,
+        [code_digest(file).hex() for file in files],
+        environment.describe(),
+    ]
+    return sha256(json.dumps(described, sort_keys=True).encode()).digest()
+
+
+@cache
+def code_digest(module: str) -> bytes:
+    """Return the SHA-256 of a module's code, without its comments and line breaks."""
+    return sha256(ast.dump(ast.parse(Path(module).read_bytes())).encode()).digest()

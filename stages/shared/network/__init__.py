@@ -1,0 +1,1 @@
+"""The conv base, cut in two at its freeze point, and whole classifiers: for every stage with a network."""

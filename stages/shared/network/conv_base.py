@@ -1,0 +1,132 @@
+"""The conv bases of keras.applications, each with its preprocessing and its default freeze point."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import keras
+import numpy as np
+from keras import applications
+from pydantic import Field
+
+from stages.shared.network.precision import describe_processor, multiplies_bfloat16_fast
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.parameters import PartOfSection, Section
+
+
+class Architecture(NamedTuple):
+    build: Callable[..., keras.Model]
+    preprocess: Callable  # RGB pixels 0 to 255 to what the ImageNet weights expect
+    freeze_through: str  # the default: below it stays frozen when fine-tuning
+    smallest_image: int  # pixels
+
+
+ARCHITECTURES = {
+    "vgg16": Architecture(applications.VGG16, applications.vgg16.preprocess_input, "block4_pool", 32),
+    "vgg19": Architecture(applications.VGG19, applications.vgg19.preprocess_input, "block4_pool", 32),
+    "xception": Architecture(applications.Xception, applications.xception.preprocess_input, "add_10", 71),
+    "inception_v3": Architecture(
+        applications.InceptionV3, applications.inception_v3.preprocess_input, "mixed8", 75
+    ),
+    "resnet50": Architecture(
+        applications.ResNet50, applications.resnet50.preprocess_input, "conv4_block6_out", 32
+    ),
+    "mobilenet": Architecture(
+        applications.MobileNet, applications.mobilenet.preprocess_input, "conv_pw_11_relu", 32
+    ),
+}
+
+Name = Annotated[Literal[tuple(ARCHITECTURES)], Field(description=f"one of {', '.join(ARCHITECTURES)}")]
+Weights = Annotated[
+    str, Field(min_length=1, description="imagenet, random, or the path of a Keras weights file")
+]
+
+
+class BaseName(PartOfSection):
+    """Which conv base it is, for stages that need no more."""
+
+    name: Name
+
+
+class ConvBase(Section):
+    name: Name
+    weights: Weights
+    preprocessing: Literal["imagenet", "rescale"] = Field(description="imagenet or rescale")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto, float32 or bfloat16")
+
+    @property
+    def computes_in(self) -> Literal["float32", "bfloat16"]:
+        """`precision`, with auto resolved by what this processor is."""
+        if self.precision != "auto":
+            return self.precision
+        fast = multiplies_bfloat16_fast(describe_processor())
+        return "bfloat16" if fast else "float32"
+
+    def in_precision_of(self, array: Path) -> "ConvBase":
+        """Return these settings in the precision in which `array`, a `.npy` file, was computed.
+
+        Where precision is auto and a colleague computed it, that may be another than this machine's.
+        """
+        dtype = np.load(array, mmap_mode="r", allow_pickle=False).dtype
+        return self.model_copy(update={"precision": "bfloat16" if dtype == np.float16 else "float32"})
+
+    @property
+    def stores_in(self) -> Literal["float32", "float16"]:
+        """The dtype of stored activations; float16 holds every bfloat16 of normal size exactly."""
+        return "float16" if self.computes_in == "bfloat16" else "float32"
+
+
+def build(
+    name: str, image_size: int, preprocessing: str = "imagenet", computes_in: str = "float32"
+) -> keras.Model:
+    """Return the base with its preprocessing, and with random weights.
+
+    RGB pixels 0 to 255, (n, image_size, image_size, 3) float32, to the conv-base output, as one
+    flat graph whose layers keep their names in keras.applications. With bfloat16 only the
+    arithmetic of the base is: weights and preprocessing stay float32.
+
+    Raises UserError where the image is too small for the architecture.
+    """
+    architecture = ARCHITECTURES[name]
+    if image_size < architecture.smallest_image:
+        raise UserError(
+            f"params.yaml: image_size is {image_size}, but {name} takes "
+            f"{architecture.smallest_image} pixels or more."
+        )
+    keras.backend.clear_session()  # automatic names like add_10 count from here
+    pixels = keras.Input((image_size, image_size, 3), name="pixels")
+    if preprocessing == "imagenet":
+        preprocessed = architecture.preprocess(pixels)
+    else:
+        preprocessed = keras.layers.Rescaling(1 / 255, name="rescale")(pixels)
+    keras.config.set_dtype_policy("mixed_bfloat16" if computes_in == "bfloat16" else "float32")
+    try:
+        base = architecture.build(include_top=False, weights=None, input_tensor=preprocessed)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    return keras.Model(pixels, base.output, name=name)
+
+
+def load(conv_base: ConvBase, image_size: int, weights: Path) -> keras.Model:
+    """Return the base as params.yaml describes it, with the weights in the file `weights`.
+
+    Raises UserError as `build` and `load_weights` do.
+    """
+    base = build(conv_base.name, image_size, conv_base.preprocessing, conv_base.computes_in)
+    load_weights(base, weights, conv_base.name)
+    return base
+
+
+def load_weights(base: keras.Model, weights: Path, name: str) -> None:
+    """Load `weights` into `base`; raises UserError where they do not fit or cannot be read."""
+    if not weights.is_file():
+        raise UserError(
+            f"{weights} is no file: conv_base.weights takes imagenet, random, or the path of a Keras weights file."
+        )
+    try:
+        base.load_weights(weights)
+    except Exception as error:  # h5py and Keras raise many kinds on foreign files
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{weights} does not hold the weights of {name} without its top: {reason}") from None
+    if not all(np.isfinite(array).all() for array in base.get_weights()):
+        raise UserError(f"{weights} holds weights that are no finite numbers.")

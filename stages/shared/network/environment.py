@@ -1,0 +1,54 @@
+"""The environment that computed a result, machine and libraries: its last bits depend on it."""
+
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import PIL
+import tensorflow as tf
+
+import stages
+from stages.shared.network.precision import describe_processor
+from stages.shared.pipeline.files import atomic_write
+
+LIBRARIES = (tf, keras, np, PIL)
+# Prefixes of the environment variables by which TensorFlow and oneDNN compute in another way. Not TF_ alone:
+# Terraform keeps secrets under that.
+SETTINGS = (
+    "DNNL_",
+    "ONEDNN_",
+    "TF_CUDNN_",
+    "TF_DETERMINISTIC_",
+    "TF_DISABLE_",
+    "TF_ENABLE_",
+    "TF_GPU_",
+    "TF_NUM_",
+    "TF_XLA_",
+    "XLA_",
+)
+
+
+def describe() -> dict:
+    """Return processor, cores, devices, libraries with their versions, and their settings, our own excepted."""
+    settings = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(SETTINGS) and stages.ENVIRONMENT.get(name) != value
+    }
+    return {
+        "processor": describe_processor().splitlines(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "devices": [device.device_type for device in tf.config.list_physical_devices()],
+        "libraries": {module.__name__: module.__version__ for module in LIBRARIES},
+        "settings": settings,
+    }
+
+
+def record(networks: list[keras.Model], file: Path) -> None:
+    """Write `describe` and the precisions in which `networks` compute as JSON, for tools.verify."""
+    precision = sorted({layer.compute_dtype for model in networks for layer in model.layers if layer.weights})
+    with atomic_write(file) as unfinished:
+        described = json.dumps({**describe(), "precision": precision}, indent=2, sort_keys=True)
+        unfinished.write_text(described + "\n", encoding="utf-8")

@@ -1,0 +1,76 @@
+"""Self-contained classifiers as `.keras` files whose bytes depend on their content alone."""
+
+import json
+import re
+import tempfile
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.files import atomic_write
+from stages.shared.pipeline.image_input import Interpolation
+
+
+class Classifier(NamedTuple):
+    """A network with all that predicting with it needs."""
+
+    network: keras.Model  # RGB pixels 0 to 255, (n, image_size, image_size, 3), to probabilities
+    class_names: list[str]  # the one with class_index 0 first
+    threshold: (
+        float | None
+    )  # of the probability of class 1, where there are two; above it the image is of class 1
+    interpolation: Interpolation  # with which images were resized to image_size
+
+    @property
+    def image_size(self) -> int:
+        """Pixels, height and width."""
+        return self.network.input_shape[1]
+
+
+def save(classifier: Classifier, path: Path) -> None:
+    """Write `classifier` to `path`, what its network does not know in the archive's metadata.json.
+
+    Keras stamps the date into the archive and its entries, and memory addresses into config.json
+    as the ids of shared objects: here entries have one date, and ids count from 0.
+    """
+    ours = {
+        "class_names": classifier.class_names,
+        "threshold": classifier.threshold,
+        "image_size": classifier.image_size,
+        "interpolation": classifier.interpolation,
+    }
+    with atomic_write(path) as undated, tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        dated = Path(folder, "dated.keras")
+        classifier.network.save(dated)
+        with zipfile.ZipFile(dated) as source, zipfile.ZipFile(undated, "w") as target:
+            for name in sorted(source.namelist()):
+                content = source.read(name)
+                if name == "metadata.json":
+                    version = json.loads(content)["keras_version"]
+                    content = json.dumps({"keras_version": version, **ours})
+                if name == "config.json":
+                    ids: dict[str, int] = defaultdict(lambda: len(ids))
+                    content = re.sub(
+                        r'(?<="shared_object_id": )\d+', lambda found: str(ids[found[0]]), content.decode()
+                    )
+                target.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
+
+
+def load(path: Path) -> Classifier:
+    """Return the classifier in `path`; raises UserError where that holds none that `save` wrote."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            metadata = json.loads(archive.read("metadata.json"))
+        network = keras.saving.load_model(path, safe_mode=True)
+        return Classifier(network, *(metadata[key] for key in Classifier._fields[1:]))
+    except FileNotFoundError:
+        raise
+    except KeyError as error:
+        raise UserError(f"{path} does not say its {error.args[0]}: train it anew with dvc repro.") from None
+    except Exception as error:  # zipfile, json and Keras raise many kinds on foreign files
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} is no model that this pipeline saved: {reason}") from None

@@ -1,0 +1,25 @@
+"""In which precision this processor is faster: libraries choose their arithmetic by its kind, and so do we."""
+
+import platform
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def describe_processor() -> str:
+    """Return what tells one kind of processor from another: its vendor, name and features."""
+    if not CPUINFO.exists():
+        return platform.processor()
+    kinds = ("vendor_id", "model name", "flags", "Features")
+    return "\n".join(sorted({line for line in CPUINFO.read_text().splitlines() if line.startswith(kinds)}))
+
+
+def multiplies_bfloat16_fast(described: str) -> bool:
+    """Return whether the processor so `described` multiplies bfloat16 faster than float32.
+
+    Intel processors from Sapphire Rapids on (which have AVX-512 FP16) do so in their AMX unit
+    alone. Where a hypervisor hides it, AVX-512 BF16 takes VGG16 1.85 times as long as float32.
+    """
+    words = set(described.split())
+    hidden_amx = {"GenuineIntel", "avx512_fp16"} <= words
+    return "amx_bf16" in words or ("avx512_bf16" in words and not hidden_amx)

@@ -1,0 +1,1 @@
+"""How stages are called, and what they read and write: for every stage."""

@@ -1,0 +1,101 @@
+"""Read a stage's own part of params.yaml, checked against the schema that the stage states."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+from stages.shared.pipeline.command import UserError
+
+PARAMETERS = Path("params.yaml")
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A section of params.yaml: every key required, none unknown, no type converted.
+
+    Each field's description says what is allowed; error messages quote it.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PartOfSection(Section):
+    """The keys that a stage reads from a section whose other keys are another stage's."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def read_parameters(schema: type[Schema], path: Path = PARAMETERS) -> Schema:
+    """Return what `schema` describes from `path`; other stages' sections may be wrong or missing.
+
+    Raises UserError, naming each wrong key, its value and what is allowed.
+    """
+    try:
+        return schema.model_validate(_load(path))
+    except ValidationError as error:
+        problems = dict.fromkeys(_sentence(schema, problem) for problem in error.errors())
+        raise UserError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+
+
+def check_sections(known: Sequence[str], path: Path = PARAMETERS) -> None:
+    """Raise UserError where `path` has a section that is none of `known`."""
+    values = _load(path)
+    unknown = [key for key in values if key not in known]
+    if unknown:
+        raise UserError("\n".join(f"{path}: {_unknown(key, values[key], known)}" for key in unknown))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Return what is in `path`; raises UserError where it cannot be read, or has a name that is no text."""
+    try:
+        values = YAML(typ="safe").load(path)  # YAML 1.2, as DVC reads it: 2e-5 is a number
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run this from the project's top folder.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: it takes sections of parameters.")
+    sections = [values, *(value for value in values.values() if isinstance(value, dict))]
+    wrong = [name for section in sections for name in section if not isinstance(name, str)]
+    if wrong:
+        raise UserError(
+            f"{path}: {wrong[0]!r} is no parameter: names are words, like those in the file that came with the project."
+        )
+    return values
+
+
+def _sentence(schema: type[BaseModel], problem: dict) -> str:
+    names, field, section, parent = [], None, schema, schema
+    for name in problem["loc"]:  # it goes on into a union's members, which are no keys of the file
+        if section is None:
+            break
+        names.append(str(name))
+        field, parent = section.model_fields.get(name), section
+        section = field.annotation if field and _is_section(field.annotation) else None
+    key, value = ".".join(names), problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return _unknown(key, value, list(parent.model_fields))
+    if problem["type"] == "value_error":
+        return f"{key}: {problem['ctx']['error']}"
+    takes = "a section of parameters" if section else field.description
+    return (
+        f"{key} is missing: it takes {takes}."
+        if problem["type"] == "missing"
+        else f"{key} is {value!r}, but it takes {takes}."
+    )
+
+
+def _unknown(key: str, value: object, known: Sequence[str]) -> str:
+    close = get_close_matches(key.split(".")[-1], known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}."
+    return f"{key} (value {value!r}) is no parameter: {hint}"
+
+
+def _is_section(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

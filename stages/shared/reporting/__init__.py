@@ -1,0 +1,1 @@
+"""What results say, in words and heat maps: for report, model_card and the demo."""

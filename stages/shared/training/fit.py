@@ -1,0 +1,165 @@
+"""Train the layers above a freeze point on arrays stored there."""
+
+from collections.abc import Callable, Iterator
+from math import ceil
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from pydantic import Field
+from tqdm import tqdm
+
+from stages.shared.network.freeze_point import above, freeze
+from stages.shared.pipeline.arrays import StoredArray
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.parameters import Section
+from stages.shared.training.optimizer import RMSprop
+from stages.shared.training.threshold import AIMS, Aim
+
+
+class Training(Section):
+    learning_rate: float = Field(gt=0, le=1, description="a number above 0 and at most 1")
+    decay: Literal["none", "cosine"] = Field(description="none or cosine")
+    batch_size: int = Field(ge=1, description="a whole number of images, 1 or more")
+    epochs: int = Field(ge=1, description="a whole number, 1 or more")
+    patience_epochs: int | None = Field(
+        ge=1, description="a whole number of epochs, 1 or more, or null to train all epochs"
+    )
+    class_weights: Literal["none", "balanced"] = Field(description="none or balanced")
+    threshold_for: Aim = Field(description=AIMS)
+    seed: int = Field(ge=0, lt=2**32, description="a whole number, 0 or more")
+
+
+class Examples(NamedTuple):
+    """The images of a split, and the array of their outputs at a layer, (n, …) or (views, n, …)."""
+
+    split: pd.DataFrame
+    outputs: Path
+
+
+def read_batches(
+    stored: StoredArray, labels: np.ndarray, batch_size: int, epoch: int = 0, seed: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield an epoch's batches of `stored` in its dtype, (batch, …), with their labels, (batch,).
+
+    Epoch e, from 0, reads view e mod views; with a seed, in an order drawn from (seed, e). The model
+    casts to its own dtype, on all cores and several times faster than NumPy on one.
+    """
+    order = np.arange(len(labels))
+    if seed is not None:
+        order = np.random.default_rng((seed, epoch)).permutation(order)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        yield stored.read(epoch % stored.views, rows), labels[rows]
+
+
+def train_above(
+    classifier: keras.Model,
+    through: str,
+    train: Examples,
+    validation: Examples,
+    training: Training,
+    report: Callable[[pd.DataFrame, int], None],
+) -> int:
+    """Train the layers of `classifier` after `through`, in place, on what is stored for that layer.
+
+    After each epoch `report` is given the history and the kept epoch so far.
+
+    Returns the kept epoch, counted from 1. The history has a row an epoch and the
+    columns {train,validation}_{accuracy,loss}, means over all images; train figures come from the
+    steps of the epoch, with dropout on and class weights in the loss. The kept epoch is the last,
+    or with patience_epochs the one with the lowest validation loss. Equal arguments give equal
+    weights to the bit.
+    """
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(training.seed)
+    for layer in classifier.layers:
+        layer.trainable = True
+    unfrozen = len(classifier.trainable_weights)
+    freeze(classifier, through)
+    model = above(classifier, through)
+    model.summary(line_length=88, show_trainable=True)
+    trainable = len(model.trainable_weights)
+    print(
+        f"trainable weight tensors: {unfrozen} before freezing, {trainable} after it (frozen through {through})"
+    )
+
+    loss = "binary_crossentropy" if model.output.shape[-1] == 1 else "sparse_categorical_crossentropy"
+    steps = training.epochs * ceil(len(train.split) / training.batch_size)
+    optimizer = RMSprop(learning_rate(training, steps))
+    model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    train_step = tf.function(model.train_step, reduce_retracing=True)
+    test_step = tf.function(model.test_step, reduce_retracing=True)
+
+    row_shape = model.input.shape[1:]
+    train_set, validation_set = open_set(train, row_shape), open_set(validation, row_shape)
+    weights = class_weights(train_set[1], training)
+    history, kept, best = [], 0, None
+    with tqdm(total=steps, unit="batch") as progress:
+        for epoch in range(training.epochs):
+            model.reset_metrics()
+            for images, labels in read_batches(*train_set, training.batch_size, epoch, training.seed):
+                train_step((images, labels[:, np.newaxis], weights[labels]))
+                progress.update()
+            trained = model.get_metrics_result()
+            model.reset_metrics()
+            for images, labels in read_batches(*validation_set, training.batch_size):
+                test_step((images, labels[:, np.newaxis]))
+            validated = model.get_metrics_result()
+            history.append(
+                {
+                    "train_accuracy": float(trained["accuracy"]),
+                    "validation_accuracy": float(validated["accuracy"]),
+                    "train_loss": float(trained["loss"]),
+                    "validation_loss": float(validated["loss"]),
+                }
+            )
+            if not np.isfinite(history[epoch]["validation_loss"]):
+                raise UserError(
+                    f"the training diverged in epoch {epoch + 1}: lower its learning_rate in params.yaml "
+                    f"(now {training.learning_rate})."
+                )
+            progress.set_postfix_str(
+                f"epoch {epoch + 1}: validation accuracy {validated['accuracy']:.3f}, loss {validated['loss']:.3f}"
+            )
+            if not training.patience_epochs:
+                kept = epoch
+            elif best is None or history[epoch]["validation_loss"] < history[kept]["validation_loss"]:
+                kept, best = epoch, model.get_weights()
+            report(pd.DataFrame(history), kept + 1)
+            if training.patience_epochs and epoch - kept >= training.patience_epochs:
+                break
+    if best is not None:
+        model.set_weights(best)
+    return kept + 1
+
+
+def open_set(examples: Examples, row_shape: tuple[int, ...]) -> tuple[StoredArray, np.ndarray]:
+    """Return the outputs of `examples`, in rows of `row_shape`, and their class indices, (n,) int64."""
+    split, outputs = examples
+    return StoredArray(outputs, len(split), row_shape), split["class_index"].to_numpy()
+
+
+def learning_rate(training: Training, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Return the constant rate, or one that falls to 0 over `steps` along half a cosine.
+
+    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts (2017).
+    """
+    if training.decay == "cosine":
+        return keras.optimizers.schedules.CosineDecay(training.learning_rate, steps)
+    return training.learning_rate
+
+
+def class_weights(labels: np.ndarray, training: Training) -> np.ndarray:
+    """Return what an image of each class counts in the loss, (classes,) float32.
+
+    That is n / (classes · n of the class) where weights are balanced, and 1 where they are not.
+    Source: King and Zeng, Logistic Regression in Rare Events Data (2001), as in scikit-learn.
+    """
+    counts = np.bincount(labels)
+    balanced = len(labels) / (len(counts) * counts)
+    return (balanced if training.class_weights == "balanced" else np.ones(len(counts))).astype("float32")

@@ -1,0 +1,1 @@
+"""Show on a page what a trained model sees in an image."""

@@ -1,0 +1,190 @@
+"""Show on a page what a trained model sees in an image: its class, probabilities and a Grad-CAM heat map.
+
+    python -m tools.demo [--port PORT]    PORT 0 is any that is free
+
+The page is served to this machine alone, and asks nothing of others. Images are decoded and resized as in
+tools.predict, stay in memory, and are forgotten with the answer. A model is loaded when it is first asked.
+"""
+
+import argparse
+import logging
+import os
+import secrets
+import socket
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+import flask
+import jinja2
+import numpy as np
+from PIL import Image
+from werkzeug.serving import make_server
+
+from stages.shared.images import decode, fault_of, resize
+from stages.shared.network import model_file
+from stages.shared.network.inference import compiled
+from stages.shared.network.model_file import Classifier
+from stages.shared.network.prediction import per_class, predict_classes
+from stages.shared.pipeline.command import UserError
+from stages.shared.reporting.grad_cam import grad_cam
+from stages.shared.reporting.sentences import LABELS, MODELS, describe_place, quoted
+from stages.shared.reporting.thumbnails import as_uri, overlay
+
+HOST = "127.0.0.1"
+LARGEST = 100  # MB, of a file
+SIDE = 600  # pixels, of the pictures on the page
+NONCE = secrets.token_urlsafe()  # one for all answers, as the page's script takes results out of later ones
+POLICY = (
+    f"default-src 'none'; img-src data:; style-src 'nonce-{NONCE}'; script-src 'nonce-{NONCE}'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class Model(NamedTuple):
+    """What the page asks of a trained model."""
+
+    classifier: Classifier
+    infer: Callable[[np.ndarray], list[np.ndarray]]
+    heat_map: Callable[[np.ndarray, int], np.ndarray]
+
+
+class Request(flask.Request):
+    """A request whose files stay in memory; Flask writes the larger ones to disk."""
+
+    def _get_file_stream(self, *_, **__) -> BytesIO:
+        return BytesIO()
+
+
+def main(port: int) -> None:
+    for model in LABELS:
+        file = Path(f"data/models/{model}.keras")
+        if not file.is_file():
+            raise UserError(f"{file} is missing: run dvc repro, or dvc pull it where a colleague pushed it.")
+    with listen(port) as listener:
+        server = make_server(HOST, port, create_app(), threaded=True, fd=listener.fileno())
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line a request
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # half of what Pillow refuses
+    print(f"http://{HOST}:{server.port}, Ctrl-C ends it", flush=True)
+    server.serve_forever()
+
+
+def listen(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port))
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) else "there are 0 to 65535"
+        raise UserError(
+            f"port {port} cannot be used ({reason}): python -m tools.demo --port 0 takes any that is free."
+        ) from None
+
+
+def create_app() -> flask.Flask:
+    """Return the page as a WSGI application; one image at a time is decoded and predicted."""
+    app = flask.Flask(__name__, template_folder=Path(__file__).parent, static_folder=None)
+    app.request_class = Request
+    app.jinja_options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST * 10**6
+    app.config["TRUSTED_HOSTS"] = [HOST, "localhost"]  # no name that another site lets point here
+    models, one_at_a_time = cache(load), Lock()
+
+    @app.after_request
+    def protect(response):
+        response.headers["Content-Security-Policy"] = POLICY
+        return response
+
+    @app.get("/")
+    def start():
+        return page()
+
+    @app.post("/")
+    def answer():
+        request = flask.request
+        if request.origin not in (None, request.host_url.rstrip("/")):
+            flask.abort(403, "This page takes images from itself only.")
+        name, file = request.form.get("model"), request.files.get("image")
+        if name not in LABELS or file is None:
+            flask.abort(400)
+        if not file.filename:
+            return page(name, problem="Choose an image first."), 400
+        with one_at_a_time:
+            try:
+                model = models(name)
+            except UserError as error:
+                return page(name, problem=str(error)), 500
+            try:
+                image = decode(file.read())
+                pixels = resize(image, model.classifier.image_size, model.classifier.interpolation)
+            except Exception as error:  # Pillow's plugins raise many kinds on broken files
+                fault = fault_of(error)
+                return page(name, problem=f"{quoted(file.filename)} cannot be used: {fault}."), 400
+            return page(name, file=file.filename, found=look(model, image, pixels))
+
+    @app.errorhandler(413)
+    def refuse_large(_):
+        discard(flask.request)
+        return page(problem=f"The file is larger than {LARGEST} MB, the most that this page takes."), 413
+
+    return app
+
+
+def discard(request: flask.Request) -> None:
+    """Read what `request` still sends: a browser shows no answer where it cannot send to the end."""
+    rest = request.content_length or 0
+    with suppress(OSError):  # where it stops sending
+        while part := request.environ["wsgi.input"].read(min(rest, 10**6)):
+            rest -= len(part)
+
+
+def load(name: str) -> Model:
+    classifier = model_file.load(Path(f"data/models/{name}.keras"))
+    return Model(classifier, compiled(classifier.network), grad_cam(classifier.network))
+
+
+def look(model: Model, image: Image.Image, pixels: np.ndarray) -> dict:
+    """Return what there is to show of `image`, given its `pixels` as the model takes them.
+
+    Its class, the probabilities of all classes, its own first and then the highest, and both pictures as
+    data URIs.
+    """
+    # Twice, as a batch of one is summed in another order than the batches of tools.predict.
+    names = model.classifier.class_names
+    twice = per_class(model.infer(np.stack([pixels, pixels]))[0])
+    probabilities, predicted = twice[0], int(predict_classes(twice, model.classifier.threshold)[0])
+    heat = model.heat_map(pixels, predicted)
+    width, height = image.size
+    image.thumbnail((SIDE, SIDE))
+    return {
+        "predicted": names[predicted],
+        # The shortest decimals that are these float32 numbers, as in tools.predict.
+        "classes": [
+            (names[i], str(probabilities[i]))
+            for i in sorted(range(len(names)), key=lambda i: (i != predicted, -probabilities[i]))
+        ],
+        "threshold": model.classifier.threshold,
+        "second": names[1],
+        "width": width,
+        "height": height,
+        "picture": as_uri(image, SIDE),
+        "heat": overlay(np.asarray(image), heat, SIDE),
+        "place": describe_place(heat),
+    }
+
+
+def page(model: str = "fine_tuned", **result: object) -> str:
+    """Return the page with `model` chosen, and a `problem`, or what was `found` in a `file`."""
+    return flask.render_template(
+        "demo.html", nonce=NONCE, chosen=model, labels=LABELS, models=MODELS, **result
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__.split("\n")[0])
+    parser.add_argument("--port", type=int, default=8000, help="the default is 8000; 0: any that is free")
+    with suppress(KeyboardInterrupt):
+        main(parser.parse_args().port)

@@ -1,0 +1,163 @@
+"""Export a trained model for another runtime, and check there that it predicts the same.
+
+    python -m tools.export --format keras|savedmodel|tflite|onnx [--model MODEL] [--to FOLDER]
+
+FOLDER/MODEL_FORMAT then holds the model, with preprocessing inside, and model.json: class names, threshold,
+image size, interpolation, what goes in and what comes out. Before
+that the written model predicts the test images in its own runtime. It is refused, and nothing is left
+behind, where a probability differs from the trained model's by more than a tolerance, and where its
+predictions break a rule "at least" or "at most" of params.yaml's gate.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+from tqdm import tqdm
+
+from stages.shared.images import ImagesFolder, read_blocks
+from stages.shared.network import model_file
+from stages.shared.network.model_file import Classifier
+from stages.shared.network.prediction import per_class, predict_classes
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.files import write_json
+from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.splits import read_split
+from tools.compare import MODELS
+from tools.export.runtimes import FILES, FLOAT32_ONLY, Runtime, computes_in, in_float32, in_keras, load, write
+from tools.gate import ROUNDING, Gate, check, parse
+
+TOLERANCE = 1e-4  # of a probability; float32 in another order of summation gives 1e-6
+BFLOAT16_TOLERANCE = 0.05  # float32 against bfloat16, whose every rounding is one of 0.4 %
+
+
+class Parameters(BaseModel):
+    data: ImagesFolder
+    gate: Gate
+
+
+def main(name: str, form: str, folder: Path) -> None:
+    parameters = read_parameters(Parameters)
+    source, split = Path(f"data/models/{name}.keras"), Path("data/splits/test.csv")
+    for file in (source, split):
+        if not file.is_file():
+            raise UserError(f"{file} is missing: run dvc repro, or dvc pull it where a colleague pushed it.")
+    model, test = model_file.load(source), read_split(split)
+    network, class_names = model.network, model.class_names
+    if not test["class_index"].map(dict(enumerate(class_names))).equals(test["label"]):
+        raise UserError(f"{source} was trained on other classes than {split} has: run dvc repro.")
+
+    references = {str(source): (network, TOLERANCE)}
+    if form in FLOAT32_ONLY and computes_in(network) == "bfloat16":
+        references = {
+            "its copy in float32": (in_float32(network), TOLERANCE),
+            f"{source}, in bfloat16": (network, BFLOAT16_TOLERANCE),
+        }
+    exported = model._replace(network=next(iter(references.values()))[0])
+    with whole_folder(folder / f"{name}_{form}") as unfinished:
+        file = unfinished / FILES[form]
+        write(exported, form, file)
+        describe(exported, unfinished / "model.json")
+        runtimes = [load(form, file), *(in_keras(reference) for reference, _ in references.values())]
+        found, *expected = predict(runtimes, test, Path(parameters.data.images), model)
+        for (reference, (_, tolerance)), probabilities in zip(references.items(), expected):
+            compare(found, probabilities, model.threshold, tolerance, reference)
+        check_gate(name, parameters.gate, test, model, found)
+    print(f"{folder / f'{name}_{form}'}: {FILES[form]}, model.json")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a folder that is at `path`, in place of what was there, when the block ends, and not if it fails."""
+    near = next(parent for parent in path.absolute().parents if parent.exists())  # on the same file system
+    with TemporaryDirectory(prefix="unfinished_", dir=near) as temporary:
+        unfinished = Path(temporary, "new")
+        unfinished.mkdir()
+        yield unfinished
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.rename(Path(temporary, "old"))
+        unfinished.rename(path)
+
+
+def describe(model: Classifier, file: Path) -> None:
+    """Write what a caller of `model` has to know as JSON."""
+    size, outputs = model.image_size, model.network.output_shape[1]
+    meaning = (
+        f"the probability of {model.class_names[1]}, which is predicted above the threshold"
+        if outputs == 1
+        else "of each class its probability, in that order"
+    )
+    description = {
+        "class_names": model.class_names,
+        "threshold": model.threshold,
+        "image_size": size,
+        "interpolation": model.interpolation,
+        "input": f"(n, {size}, {size}, 3) float32: RGB pixels from 0 to 255",
+        "output": f"(n, {outputs}) float32: {meaning}",
+        "computes_in": computes_in(model.network),
+    }
+    write_json(file, description)
+
+
+def predict(runtimes: list[Runtime], test: pd.DataFrame, images: Path, model: Classifier) -> list[np.ndarray]:
+    """Return what each runtime says of the images of `test`, as `model` takes them: (n, classes) float32."""
+    outputs: list[list[np.ndarray]] = [[] for _ in runtimes]
+    with tqdm(total=len(test), unit="image") as progress:
+        for rows, pixels in read_blocks(test, images, model.image_size, model.interpolation):
+            count = rows.stop - rows.start
+            for run, output in zip(runtimes, outputs):
+                output.append(run(pixels.astype("float32"))[:count])
+            progress.update(count)
+    return [per_class(np.concatenate(output)) for output in outputs]
+
+
+def compare(
+    found: np.ndarray, expected: np.ndarray, threshold: float | None, tolerance: float, reference: str
+) -> None:
+    """Print how far the probabilities `found` are from `expected`, and raise UserError beyond `tolerance`.
+
+    Within it, another class can be predicted only where the two best are a tie, less than twice the
+    tolerance apart, or a probability is as near as that to the threshold.
+    """
+    difference = np.abs(found - expected).max()
+    classes, others = (predict_classes(one, threshold) for one in (found, expected))
+    otherwise = int((classes != others).sum())
+    said = (
+        f"probabilities differ from those of {reference} by up to {difference:.1e} (tolerance {tolerance:g}), "
+        f"the predicted class on {otherwise} of {len(found)} images"
+    )
+    if not difference <= tolerance:  # nor where it is no number
+        raise UserError(f"not exported: {said}.")
+    print(said)
+
+
+def check_gate(name: str, gate: Gate, test: pd.DataFrame, model: Classifier, found: np.ndarray) -> None:
+    """Raise UserError where the probabilities `found` break a rule of `gate` that states a limit."""
+    columns = {f"probability_{label}": found[:, index] for index, label in enumerate(model.class_names)}
+    predicted = predict_classes(found, model.threshold)
+    table = test.assign(predicted=np.array(model.class_names)[predicted], **columns)
+    for text in gate.rules:
+        rule = parse(text)
+        if rule.model == name and rule.kind in ("at least", "at most"):
+            beyond, tolerance, said = check(rule, gate, table)
+            if not beyond <= tolerance + ROUNDING:
+                raise UserError(f"not exported: the gate's rule {text!r} fails ({said}).")
+            print(f"holds  {text}: {said}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__.split("\n")[0])
+    parser.add_argument("--format", required=True, choices=FILES)
+    parser.add_argument("--model", default="fine_tuned", choices=MODELS)
+    parser.add_argument("--to", default=Path("export"), type=Path, metavar="FOLDER")
+    options = parser.parse_args()
+    try:
+        main(options.model, options.format, options.to)
+    except OSError as error:
+        raise UserError(f"{error.filename or options.to}: {error.strerror}.") from None

@@ -1,0 +1,1 @@
+"""Predict the class of images with a trained model."""

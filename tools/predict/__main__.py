@@ -1,0 +1,139 @@
+"""Predict the class of images with a trained model: a row an image, in the order given.
+
+    python -m tools.predict PATH ...    a file, a folder, a quoted glob, or - for a list on standard input
+
+Of a folder it takes every file below it, hidden ones excepted, as an image. A file that is named twice
+is predicted twice. One that cannot be used is reported on standard error, and the exit status is then 1.
+
+Images are decoded and resized as in the model's training: it carries its size and interpolation.
+
+Rows are written as they come: no more than two blocks of images are in memory, and of the others
+their paths.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from stages.shared.images import BLOCK, decode, fault_of, resize
+from stages.shared.network import model_file
+from stages.shared.network.inference import compiled
+from stages.shared.network.model_file import Classifier
+from stages.shared.network.prediction import per_class, predict_classes
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.image_input import Interpolation
+from tools.predict.formats import FORMATS, printable
+from tools.predict.image_files import find
+
+
+def main(arguments: list[str], model: str, format: str) -> int:
+    """Print the predictions and return how many files were bad."""
+    started = time.monotonic()
+    paths = [path for argument in arguments for path in find(argument)]
+    if not paths:
+        searched = ("standard input" if argument == "-" else printable(argument) for argument in arguments)
+        raise UserError(f"no image to predict: there is no file in {', '.join(searched)}.")
+    classifier = load(model)
+    infer, names = compiled(classifier.network), classifier.class_names
+    write, bad = FORMATS[format](names, paths), 0
+    with tqdm(total=len(paths), unit="image", mininterval=1, disable=None) as progress:  # None: on terminals
+        for block, images in read_blocks(paths, classifier.image_size, classifier.interpolation):
+            pixels = [image for image in images if isinstance(image, np.ndarray)]
+            probabilities = predict(infer, pixels) if pixels else np.empty((0, len(names)))
+            rows = zip(predict_classes(probabilities, classifier.threshold), probabilities)
+            with tqdm.external_write_mode():
+                for path, image in zip(block, images):
+                    if isinstance(image, str):
+                        print(f"{printable(path)}: {image}", file=sys.stderr)
+                        continue
+                    predicted, row = next(rows)
+                    # The shortest decimals that are these float32 numbers, as in evaluate's tables.
+                    write(path, names[predicted], [float(str(probability)) for probability in row])
+                sys.stdout.flush()
+            bad += len(images) - len(pixels)
+            progress.update(len(block))
+    taken = time.monotonic() - started
+    print(f"predicted {len(paths) - bad} of {len(paths)} images in {taken:.1f} s", file=sys.stderr)
+    return bad
+
+
+def load(model: str) -> Classifier:
+    """Return the model with that name or in that `.keras` file; raises UserError where there is none."""
+    file = Path(model if model.endswith(".keras") else f"data/models/{model}.keras")
+    if not file.is_file():
+        raise UserError(
+            f"{file} is missing: --model takes head, augmented, fine_tuned, which dvc repro trains, "
+            "or the path of a .keras file."
+        )
+    return model_file.load(file)
+
+
+def read_blocks(
+    paths: list[str], size: int, interpolation: Interpolation
+) -> Iterator[tuple[list[str], list[np.ndarray | str]]]:
+    """Yield up to BLOCK of `paths` and what `read` returns for each, in order.
+
+    The next block is decoded while the caller works on this one.
+    """
+    with ThreadPoolExecutor() as pool:
+        blocks = (paths[first : first + BLOCK] for first in range(0, len(paths), BLOCK))
+        started = (
+            (block, pool.map(partial(read, size=size, interpolation=interpolation), block))
+            for block in blocks
+        )
+        block, images = next(started)
+        for following in chain(started, [(None, None)]):
+            yield block, list(images)
+            block, images = following
+
+
+def read(path: str, size: int, interpolation: Interpolation) -> np.ndarray | str:
+    """Return the image in `path` as (size, size, 3) uint8 RGB, or why there is none."""
+    if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe would wait for ever
+        return "a folder that is a link or cannot be listed" if os.path.isdir(path) else "no regular file"
+    try:
+        return resize(decode(Path(path).read_bytes()), size, interpolation)
+    except Exception as error:  # Pillow's plugins raise many kinds on broken files
+        return fault_of(error)
+
+
+def predict(infer: Callable[[np.ndarray], list[np.ndarray]], pixels: list[np.ndarray]) -> np.ndarray:
+    """Return (len(pixels), classes) float32 probabilities.
+
+    The batch repeats its last image up to BLOCK, so that no result depends on how many others there are.
+    """
+    batch = np.stack(pixels + pixels[-1:] * (BLOCK - len(pixels)))
+    return per_class(infer(batch)[0][: len(pixels)])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tools.predict", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "paths", metavar="PATH", nargs="+", help="a file, a folder, a quoted glob, or - for a list"
+    )
+    parser.add_argument(
+        "--model",
+        default="fine_tuned",
+        help="head, augmented, fine_tuned (the default) or the path of a .keras file",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="table", help="the default is table")
+    options = parser.parse_args()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly where the reader does, as in | head
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # file names are bytes
+    try:
+        sys.exit(1 if main(options.paths, options.model, options.format) else 0)
+    except KeyboardInterrupt:
+        raise UserError("stopped before it was done.") from None
+    except OSError as error:
+        sys.stdout = None  # or Python would try again to write what is left
+        raise UserError(f"the predictions cannot be written: {error.strerror}.") from None
