@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from stages.model_card.facts import describe_limits, digest, flatten, read_model
-from stages.model_card.markdown import TEMPLATE, templates
+from stages.model_card.markdown import render
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
 from stages.shared.pipeline.parameters import read_parameters
@@ -60,34 +60,30 @@ def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:
     tested = split["images"]["test"]
     images = sum(tested.values())
     largest = max(class_names, key=split["images"]["train"].get)
-    page = (
-        templates()
-        .get_template(TEMPLATE.name)
-        .render(
-            parameters=parameters,
-            names=class_names,
-            classes=sentences.listed(list(map(sentences.quoted, class_names))),
-            labels=sentences.LABELS,
-            techniques=sentences.TECHNIQUES,
-            split=split,
-            data=sentences.describe_data(split, class_names),
-            trained=trained,
-            measured=measured,
-            results=[
-                *sentences.describe_accuracies(measured, largest, tested[largest] / images, images),
-                *(sentences.describe_difference(**pair) for pair in differences),
-                sentences.describe_leakage(leakage, measured, images),
-                *(
-                    sentences.describe_confusions(model, np.array(found["confusion_matrix"]), class_names)
-                    for model, found in measured.items()
-                ),
-            ],
-            limits=describe_limits(split["images"], measured, class_names),
-            files=[
-                {"path": str(file), "bytes": file.stat().st_size, "sha256": digest(file)}
-                for file in (weights, *files.values())
-            ],
-        )
+    page = render(
+        parameters=parameters,
+        names=class_names,
+        classes=sentences.listed(list(map(sentences.quoted, class_names))),
+        labels=sentences.LABELS,
+        techniques=sentences.TECHNIQUES,
+        split=split,
+        data=sentences.describe_data(split, class_names),
+        trained=trained,
+        measured=measured,
+        results=[
+            *sentences.describe_accuracies(measured, largest, tested[largest] / images, images),
+            *(sentences.describe_difference(**pair) for pair in differences),
+            sentences.describe_leakage(leakage, measured, images),
+            *(
+                sentences.describe_confusions(model, np.array(found["confusion_matrix"]), class_names)
+                for model, found in measured.items()
+            ),
+        ],
+        limits=describe_limits(split["images"], measured, class_names),
+        files=[
+            {"path": str(file), "bytes": file.stat().st_size, "sha256": digest(file)}
+            for file in (weights, *files.values())
+        ],
     )
     with atomic_write(card) as file:
         file.write_text(page, encoding="utf-8")

@@ -11,9 +11,9 @@ UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # contro
 MARKUP = re.compile(r"[\\`*|~$\[\]]|<(?=[a-zA-Z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
 
 
-def templates() -> jinja2.Environment:
-    """Return the card's templates, with every value escaped: names of files and classes may hold anything."""
-    made = jinja2.Environment(
+def render(**values: object) -> str:
+    """Return the card with `values`, each escaped: names of files and classes may hold anything."""
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE.parent),
         finalize=escape,
         undefined=jinja2.StrictUndefined,
@@ -21,8 +21,8 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters["figure"] = "{:.3f}".format
-    return made
+    templates.filters["figure"] = "{:.3f}".format
+    return templates.get_template(TEMPLATE.name).render(values)
 
 
 def escape(value: object) -> str:

@@ -7,6 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from stages.report.examples import SHOWN, show
+from stages.shared.evaluation.metrics import reliability
+from stages.shared.reporting import sentences
+
 
 class Result(NamedTuple):
     """What there is to tell of one model."""
@@ -54,3 +58,28 @@ def read_predictions(file: Path, test: pd.DataFrame) -> tuple[pd.DataFrame, np.n
         right=table["predicted"] == table["label"],
     )
     return images, probabilities
+
+
+def describe(model: str, result: Result, class_names: list[str], folder: Path) -> dict:
+    """Return the sentences on a model, its confusion matrix and its images."""
+    threshold = result.metrics.get("threshold")
+    sureness = (
+        result.images["confidence"] if threshold is None else abs(result.probabilities[:, 1] - threshold)
+    )
+    least_sure = result.images.assign(sureness=sureness).sort_values(["sureness", "path"])
+    surest = result.images.sort_values(["confidence", "path"], ascending=[False, True])
+    matrix = np.array(result.metrics["confusion_matrix"])
+    return {
+        "curves": sentences.describe_curves(model, result.history),
+        "confusions": sentences.describe_confusions(model, matrix, class_names),
+        "f1": float(np.mean([found["f1"] for found in result.metrics["per_class"]])),
+        "matrix": [
+            {"name": name, "cells": [{"images": n, "share": n / row.sum()} for n in row.tolist()]}
+            for name, row in zip(class_names, matrix)
+        ],
+        "calibration": sentences.describe_calibration(
+            model, result.metrics, reliability(result.images["class_index"].to_numpy(), result.probabilities)
+        ),
+        "wrong": show(surest[~surest["right"]].head(SHOWN), folder),
+        "uncertain": show(least_sure.head(SHOWN), folder),
+    }
