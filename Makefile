@@ -1,7 +1,12 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro report test demo verify bench bench-full lock
+# pyright is the version in requirements-dev.txt: it need not ask the network for a newer one.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# Git hands a hook the index of the commit; tests make repositories of their own.
+unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
+
+.PHONY: repro report check lint types fast test demo verify bench bench-full lock
 
 # Run what has changed of the pipeline, then show its results.
 repro: .venv/installed
@@ -12,7 +17,25 @@ repro: .venv/installed
 report: .venv/installed
 	dvc repro report
 
-test: .venv/installed
+# The checks of a minute, side by side; the last lines name what failed: lint, types or fast.
+check: .venv/installed-dev
+	@$(MAKE) --no-print-directory --keep-going --jobs 3 $(APART) lint types fast
+
+# Make 4 prints the lines of each together.
+APART := $(if $(filter output-sync,$(.FEATURES)),--output-sync)
+
+lint: .venv/installed-dev
+	ruff check
+	ruff format --check
+
+types: .venv/installed-dev
+	pyright
+
+fast: .venv/installed-dev
+	python -m pytest -n 2 -m "not slow"
+
+# Every test.
+test: .venv/installed-dev
 	python -m pytest -n 2 --dist worksteal
 
 # Show on a local page what a trained model (make repro) sees in an image.
@@ -23,7 +46,7 @@ demo: .venv/installed
 verify: .venv/installed
 	python -m tools.verify
 
-# Measure speed on images of two classes, and put it into README.md. SIZES="--validation 250 --test 250" where
+# Measure speed on images of two classes, and put it into docs/speed-and-store.md. SIZES="--validation 250 --test 250" where
 # there are fewer than the notebook's 1000, 500 and 500 of each.
 IMAGES ?= data/raw/elpv
 LABELS_FROM ?= folder
@@ -39,10 +62,26 @@ bench-full: .venv/installed
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
 	  (3, 11) <= v <= (3, 13) or sys.exit("Freezepoint needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12 repro" % v)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.txt
+	$(INSTALL) requirements.txt
 	touch $@
 
-# Renew requirements.txt from pyproject.toml (needs uv).
+# On top of the pipeline: what export needs, then what tests and checks need.
+.venv/installed-export: requirements-export.txt .venv/installed
+	$(INSTALL) requirements-export.txt
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed-export
+	$(INSTALL) requirements-dev.txt
+	touch $@
+
+INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r
+
+# Renew the requirements from pyproject.toml (needs uv). What comes on top keeps to the pipeline's versions.
 lock:
-	uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --upgrade --quiet \
-	  --custom-compile-command "make lock" --output-file requirements.txt
+	$(COMPILE) pyproject.toml --output-file requirements.txt
+	$(COMPILE) --group export --constraint requirements.txt --output-file requirements-export.txt
+	$(COMPILE) --group dev --constraint requirements.txt --constraint requirements-export.txt \
+	  --output-file requirements-dev.txt
+
+COMPILE = uv pip compile --universal --generate-hashes --no-annotate --upgrade --quiet \
+  --custom-compile-command "make lock"

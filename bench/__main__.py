@@ -99,7 +99,9 @@ def write(results: dict) -> None:
 
 
 def read_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="images of two classes, 400 or more of each")
     parser.add_argument("--labels-from", default="folder", help="as data.labels_from in params.yaml")
     parser.add_argument("--rounds", type=int, default=3)
@@ -128,10 +130,11 @@ def run_notebook(folder: Path, images: Path) -> dict[str, float]:
     It runs with the user's settings of TensorFlow, not with those of our stages.
     """
     for split in ("train", "validation"):
-        for row in read_split(folder / f"data/splits/{split}.csv").itertuples():
-            link = folder / "notebook" / split / row.label / f"{row.Index}{Path(row.path).suffix}"
+        table = read_split(folder / f"data/splits/{split}.csv")
+        for number, (path, label) in enumerate(zip(table["path"], table["label"], strict=True)):
+            link = folder / "notebook" / split / label / f"{number}{Path(path).suffix}"
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to((images / row.path).resolve())
+            link.symlink_to((images / path).resolve())
     weights = "data/weights/conv_base.weights.h5"
     users = {name: value for name, value in os.environ.items() if stages.ENVIRONMENT.get(name) != value}
     return run_module(folder, "bench.notebook", "notebook", weights, environment=users)

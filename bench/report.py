@@ -56,7 +56,7 @@ def stage_seconds(measured: dict) -> dict[str, float]:
     }
 
 
-def figures(rounds: list[dict]) -> dict[str, float | dict]:
+def figures(rounds: list[dict]) -> dict[str, float]:
     """Return the medians over rounds of what the tables show; ratios are taken within a round."""
     each: dict[str, list] = {}
 
@@ -104,8 +104,10 @@ def tables(results: dict) -> str:
     found, machine = figures(results["rounds"]), results["machine"]
     hours = lambda seconds: f"{seconds / 3600:.2f} h"  # noqa: E731
     lines = [
-        f"Medians over {len(results['rounds'])} round(s) on {machine['cores']} cores of {machine['processor']}, "
-        f"TensorFlow {machine['tensorflow']}, Keras {machine['keras']}; `conv_base.precision: auto`.",
+        (
+            f"Medians over {len(results['rounds'])} round(s) on {machine['cores']} cores of {machine['processor']}, "
+            f"TensorFlow {machine['tensorflow']}, Keras {machine['keras']}; `conv_base.precision: auto`."
+        ),
         "",
         "| the notebook's work: 2000 / 1000 / 1000 images | notebook | Freezepoint | ratio |",
         "| --- | --- | --- | --- |",
@@ -143,11 +145,13 @@ def tables(results: dict) -> str:
         )
     lines += [
         "",
-        f"A step of the head on flattened features (batch 20, 2 million weights) takes {found['head step']:.1f} ms, "
-        f"{found['head share']:.2f} times what its two matrix products ({found['head products']:.1f} ms) and RMSprop's "
-        f"update of the weights ({found['head update']:.1f} ms; copying them takes {found['head copy']:.1f}) take alone. "
-        f"`extract_views` of 800 views took {found['store filling']:.0f} s to fill the store, and "
-        f"{found['store filled']:.0f} s when all was there.",
+        (
+            f"A step of the head on flattened features (batch 20, 2 million weights) takes {found['head step']:.1f} ms, "
+            f"{found['head share']:.2f} times what its two matrix products ({found['head products']:.1f} ms) and RMSprop's "
+            f"update of the weights ({found['head update']:.1f} ms; copying them takes {found['head copy']:.1f}) take alone. "
+            f"`extract_views` of 800 views took {found['store filling']:.0f} s to fill the store, and "
+            f"{found['store filled']:.0f} s when all was there."
+        ),
         "",
         "| peak memory in MB | 200 images | 800 images |",
         "| --- | --- | --- |",
@@ -164,7 +168,7 @@ def draw(results: dict, picture: Path) -> None:
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.subplots()
     left = {"notebook": 0.0, "ours": 0.0}
-    for technique, color in zip(TECHNIQUES, ("tab:blue", "tab:orange", "tab:green")):
+    for technique, color in zip(TECHNIQUES, ("tab:blue", "tab:orange", "tab:green"), strict=True):
         for row, who in enumerate(("ours", "notebook")):
             hours = found[f"{who} {technique}"] / 3600
             axes.barh(row, hours, left=left[who], color=color, label=technique if row else None)

@@ -24,7 +24,7 @@ def main(*, images: Path) -> None:
     Reads:  the installed package elpv-dataset
     Writes: images/{functional,defective}/{mono,poly}/*.png, (300, 300) uint8 grey
     """
-    source = Path(distribution("elpv-dataset").locate_file("elpv_dataset/data"))
+    source = Path(str(distribution("elpv-dataset").locate_file("elpv_dataset/data")))
     cells = pd.read_csv(source / "labels.csv", sep=r"\s+", names=["path", "probability", "type"])
     digest = digest_of(cells.sort_values("path"), source)
     if (len(cells), digest) != (IMAGES, DIGEST):
@@ -43,7 +43,7 @@ def main(*, images: Path) -> None:
 def digest_of(cells: pd.DataFrame, source: Path) -> str:
     """Return the SHA-256 over each cell's path, defect probability, length and bytes."""
     digest = sha256()
-    for path, probability in zip(cells["path"], cells["probability"]):
+    for path, probability in zip(cells["path"], cells["probability"], strict=True):
         image = (source / path).read_bytes()
         digest.update(f"{path} {probability:.4f} {len(image)}\n".encode() + image)
     return digest.hexdigest()

@@ -40,23 +40,103 @@ def paths(entries: list) -> list[str]:
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_code_dependencies_are_exactly_the_imported_modules(name):
-    declared = {dep for dep in STAGES[name]["deps"] if dep.endswith(".py")}
-    empty = {"stages/shared/__init__.py"}
-    assert declared == {str(file) for file in imported_modules(PROJECT / f"stages/{name}.py")} - empty
+def main_module(name: str) -> Path:
+    """Return the file that `python -m stages.NAME` runs."""
+    package = PROJECT / f"stages/{name}/__main__.py"
+    return package if package.exists() else PROJECT / f"stages/{name}.py"
+
+
+def boundary(module: Path) -> str:
+    """Return what a stage that imports `module` declares: its folder in stages or stages/shared, or itself."""
+    parts = module.parts
+    return "/".join(parts[: 3 if parts[1] == "shared" else 2])
+
+
+def main_function(name: str) -> ast.FunctionDef:
+    tree = ast.parse(main_module(name).read_text())
+    return next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+
+
+def named_paths(name: str) -> dict[str, list[str]]:
+    """Return the paths in the command of stage `name`, by the option before them."""
+    options: dict[str, list[str]] = {}
+    for word in shlex.split(STAGES[name]["cmd"])[3:]:
+        if word.startswith("--"):
+            options[word.removeprefix("--")] = []
+        else:
+            options[list(options)[-1]].append(word)
+    return options
+
+
+def written_by(name: str) -> list[str]:
+    return [path for kind in ("outs", "metrics", "plots") for path in paths(STAGES[name].get(kind, []))]
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_command_arguments_are_the_declared_paths(name):
-    stage = STAGES[name]
-    arguments = shlex.split(stage["cmd"])[3:]
-    written = [path for kind in ("outs", "metrics", "plots") for path in paths(stage.get(kind, []))]
-    from_parameters = "${data.images}"
-    read = [dep for dep in stage["deps"] if not dep.startswith("stages/") and dep != from_parameters]
-    covered = {path for path in read if any(Path(argument) in Path(path).parents for argument in arguments)}
-    assert sorted(set(arguments)) == sorted(set(read) - covered | set(written))
-    assert len(arguments) == len(set(arguments))
+def test_code_dependencies_are_exactly_the_folders_of_the_imported_modules(name):
+    declared = {dep for dep in STAGES[name]["deps"] if dep.startswith("stages/")}
+    imported = imported_modules(main_module(name)) - {Path("stages/shared/__init__.py")}  # a docstring
+    assert declared == {boundary(module) for module in imported}
+
+
+def test_shared_folders_import_each_other_in_one_direction():
+    """So that an edit runs again the stages that name the folder, and no others."""
+    imports: dict[str, set[str]] = {}
+    for file in sorted(PROJECT.glob("stages/shared/**/*.py")):
+        module = file.relative_to(PROJECT)
+        used = {boundary(other) for other in imported_modules(file) if "shared" in other.parts}
+        imports.setdefault(boundary(module), set()).update(used)
+    for folder, used in imports.items():
+        for other in used - {folder, "stages/shared/__init__.py"}:
+            assert folder not in imports[other], f"{folder} and {other} import each other"
+
+
+def test_nothing_that_a_training_or_evaluate_imports_draws():
+    for name in ("train_head", "train_augmented", "fine_tune", "evaluate"):
+        for module in imported_modules(main_module(name)):
+            assert "matplotlib" not in (PROJECT / module).read_text(), module
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_command_names_the_parameters_of_main_and_the_declared_paths(name):
+    """A folder stands for what main's docstring says is in it; every path is declared, and each declared one named."""
+    stage, options = STAGES[name], named_paths(name)
+    accepted = [argument.arg.replace("_", "-") for argument in main_function(name).args.kwonlyargs]
+    assert [option for option in options if option not in ("environment", "records")] == accepted
+    read = [dep for dep in stage["deps"] if not dep.startswith("stages/") and dep != "${data.images}"]
+    declared = {*read, *written_by(name)}
+    given = {path for words in options.values() for path in words}
+    for path in given:
+        assert path in declared or any(Path(path) in Path(one).parents for one in declared), path
+    for path in declared:
+        assert path in given or any(Path(one) in Path(path).parents for one in given), path
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_main_takes_at_most_eight_paths_by_name_and_says_what_it_reads_and_writes(name):
+    arguments, said = main_function(name).args, ast.get_docstring(main_function(name))
+    assert not arguments.args and 1 <= len(arguments.kwonlyargs) <= 8
+    assert "Reads: " in said and "Writes:" in said
+    assert {ast.unparse(argument.annotation) for argument in arguments.kwonlyargs} == {"Path"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_records_are_what_dvc_does_not_keep(name):
+    """Of what git keeps; and a stage with a network says what it ran on."""
+    uncached = [
+        next(iter(entry))
+        for kind in ("metrics", "plots")
+        for entry in STAGES[name].get(kind, [])
+        if isinstance(entry, dict) and next(iter(entry.values())).get("cache") is False
+    ]
+    options = named_paths(name)
+    if uncached:
+        folder, *files = options["records"]
+        assert folder == f"data/records/{name}" and sorted(files) == sorted(uncached)
+    else:
+        assert "records" not in options
+    network = "stages/shared/network" in STAGES[name]["deps"] and name != "fetch_weights"
+    assert options.get("environment") == ([f"data/environment/{name}.json"] if network else None)
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "model_card"])
@@ -110,15 +190,16 @@ def test_every_parameter_is_declared_by_a_stage_with_its_whole_section():
     assert whole == set(YAML(typ="safe").load(PROJECT / "params.yaml")) - {"store", "gate"}
 
 
-def test_the_picture_in_the_readme_shows_every_stage_and_only_true_arrows():
-    picture = re.search(r"```mermaid\n.*?```", (PROJECT / "README.md").read_text(), re.DOTALL)[0]
+def test_the_drawing_of_the_stages_shows_every_one_and_only_true_arrows():
+    page = (PROJECT / "docs/architecture.md").read_text()
+    picture = re.search(r"```mermaid\n.*?```", page, re.DOTALL)[0]
     drawn = set()
     for sources, targets in re.findall(r"^ +(.+?) -->(?:\|.+?\|)? (.+)$", picture, re.MULTILINE):
         drawn |= set(product(sources.split(" & "), targets.split(" & ")))
     assert {stage for arrow in drawn for stage in arrow} == set(STAGES)
     for source, target in drawn:
         read = [dep.replace("${data.images}", "data/raw/elpv") for dep in STAGES[target]["deps"]]
-        written = [path for kind in ("outs", "metrics") for path in paths(STAGES[source].get(kind, []))]
+        written = written_by(source)
         assert any(Path(dep).is_relative_to(out) for dep in read for out in written), (source, target)
 
 

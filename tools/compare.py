@@ -111,7 +111,7 @@ def describe_difference(both: pd.DataFrame) -> str:
     """Return a sentence on the images that one of the two got right and the other did not."""
     if both.empty:
         return "No image is in both test splits: nothing can be compared."
-    gained, lost, p = mcnemar(right(both, "_before"), right(both, "_after")).values()
+    gained, lost, p = mcnemar(right(both, "_before").to_numpy(), right(both, "_after").to_numpy()).values()
     if gained == lost == 0:
         return f"The same {len(both)} images right and wrong: no difference."
     change = gained - lost
@@ -135,10 +135,10 @@ def draw(flipped: dict[str, pd.DataFrame], files: DVCFileSystem) -> Figure:
                 rows.append((model, title, table[chosen].nlargest(SHOWN, "probability_after")))
     figure = Figure(figsize=(2.2 * SHOWN, 2.9 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), SHOWN, squeeze=False)
-    for line, (model, title, table) in zip(grid, rows):
+    for line, (model, title, table) in zip(grid, rows, strict=True):
         for axes in line:
             axes.set_axis_off()
-        for axes, image in zip(line, table.itertuples()):
+        for axes, image in zip(line, table.itertuples(), strict=False):
             content = files.read_bytes(f"{folder}/{image.path_after}")
             if sha256(content).hexdigest() != image.sha256:
                 raise UserError(f"{PICTURE} is not drawn: {image.path_after} has changed since that run.")
@@ -153,7 +153,11 @@ def draw(flipped: dict[str, pd.DataFrame], files: DVCFileSystem) -> Figure:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tools.compare", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("before", metavar="REV", help="a git revision, or the name of an experiment")
     parser.add_argument("after", metavar="REV2", nargs="?", help="another one; the workspace if left out")
     options = parser.parse_args()

@@ -64,8 +64,8 @@ def main() -> bool:
 
 def parse(text: str) -> Rule:
     """Return the rule that `text` states; raises UserError where it names a model that there is not."""
-    *words, number = re.match(RULE, text).groups()
-    rule = Rule(*words, float(number))
+    model, metric, kind, limit = re.findall(RULE, text)[0]
+    rule = Rule(model, metric, kind, float(limit))
     if rule.model not in MODELS:
         raise UserError(f"params.yaml: gate.rules has {text!r}, but the models are {', '.join(MODELS)}.")
     return rule
@@ -118,7 +118,7 @@ def estimate(metric: str, table: pd.DataFrame, less: pd.DataFrame | None = None)
 def look_up(metric: str, predictions: pd.DataFrame) -> float:
     """Return a metric of `predictions`: one of METRICS, or per_class.CLASS.precision, recall or f1."""
     probabilities = predictions.filter(like="probability_")
-    names = [column.removeprefix("probability_") for column in probabilities]
+    names = [str(column).removeprefix("probability_") for column in probabilities]
     truth, predicted = (predictions[column].map(names.index).to_numpy() for column in ("label", "predicted"))
     if metric in METRICS:
         return METRICS[metric](truth, predicted, probabilities.to_numpy("float32"))

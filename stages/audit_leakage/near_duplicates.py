@@ -83,7 +83,7 @@ def perceptual_hash(image: Image.Image) -> int:
     image flips the bits of odd horizontal frequencies and no others.
     """
     grey = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype="float64")
-    return int.from_bytes(np.packbits(dctn(grey)[:8, :8] > 0).tobytes())
+    return int.from_bytes(np.packbits(np.asarray(dctn(grey))[:8, :8] > 0).tobytes())
 
 
 def differing_bits(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def find_closest(images: Images, others: Images, leakage: Leakage, title: str) -
             other_block = slice(other_first, other_first + BLOCK)
             similarity = np.round(images.directions[block] @ others.directions[other_block].T, 4)
             similarity[similarity < leakage.cosine_similarity] = 0
-            rows, columns = similarity.any(axis=1).nonzero()[0], similarity.any(axis=0).nonzero()[0]
+            rows, columns = (np.flatnonzero(similarity.any(axis=axis)) for axis in (1, 0))
             hashes, other_hashes = images.hashes(first + rows), others.hashes(other_first + columns)
             bits = differing_bits(hashes[:, np.newaxis], other_hashes)
             similarity[np.ix_(rows, columns)] *= bits <= leakage.hash_bits

@@ -25,7 +25,7 @@ def draw(pairs: pd.DataFrame, folder: Path, picture: Path) -> None:
     figure = Figure(figsize=(4.6 * PAIRS_A_LINE, 0.5 + 3 * lines), layout="constrained")
     figure.suptitle(title)
     places = figure.subfigures(lines, PAIRS_A_LINE, wspace=0.05, squeeze=False)
-    for place, (_, pair) in zip(places.flat, shown.iterrows()):
+    for place, (_, pair) in zip(places.flat, shown.iterrows(), strict=False):
         left, right = place.subplots(1, 2)
         other = pair.filter(like="other_").rename(lambda name: name.removeprefix("other_"))
         show(left, pair, folder, f"cosine similarity {pair['cosine_similarity']:.4f}")

@@ -14,7 +14,7 @@ from stages.shared.pipeline.files import atomic_write
 def draw_learning_curves(curves: pd.DataFrame, picture: Path) -> None:
     """Draw accuracy and loss, raw and smoothed, as a training has written them: a row an epoch."""
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, quantity in zip(figure.subplots(1, 2), ["accuracy", "loss"]):
+    for axes, quantity in zip(figure.subplots(1, 2), ["accuracy", "loss"], strict=True):
         for split, color in [("train", "tab:blue"), ("validation", "tab:orange")]:
             axes.plot(curves[f"{split}_{quantity}"], ".", color=color, alpha=0.5, label=split)
             axes.plot(curves[f"{split}_{quantity}_smoothed"], color=color, label=f"{split}, smoothed")
@@ -40,7 +40,7 @@ def draw_confusion_matrices(measured: dict[str, dict], class_names: list[str], p
     ]
     figure = Figure(figsize=(side * len(measured), side + 0.5), layout="constrained")
     all_axes = figure.subplots(1, len(measured), squeeze=False)[0]
-    for axes, (model, metrics) in zip(all_axes, measured.items()):
+    for axes, (model, metrics) in zip(all_axes, measured.items(), strict=True):
         matrix = np.array(metrics["confusion_matrix"])
         shares = matrix / matrix.sum(axis=1, keepdims=True)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

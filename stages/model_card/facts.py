@@ -41,14 +41,18 @@ def describe_limits(
     """Return sentences on how far the numbers carry; `images` are those of each split and class."""
     train, test = images["train"], images["test"]
     total = sum(test.values())
-    learnt, tested = min(class_names, key=train.get), min(class_names, key=test.get)
+    learnt, tested = (min(class_names, key=lambda name: images[name]) for images in (train, test))
     widest = max(high - low for low, high in (found["accuracy_interval"] for found in measured.values()))
     said = [
         f"No class has fewer images to learn from than {sentences.quoted(learnt)}, {train[learnt]:,}.",
-        f"No class has fewer test images than {sentences.quoted(tested)}, {test[tested]:,}: one of them is "
-        f"{1 / test[tested]:.3f} of its recall.",
-        f"One of {sentences.counted(total, 'test image')} is {1 / total:.4f} of accuracy, whose 95 % "
-        f"intervals are up to {widest:.3f} wide.",
+        (
+            f"No class has fewer test images than {sentences.quoted(tested)}, {test[tested]:,}: one of them is "
+            f"{1 / test[tested]:.3f} of its recall."
+        ),
+        (
+            f"One of {sentences.counted(total, 'test image')} is {1 / total:.4f} of accuracy, whose 95 % "
+            f"intervals are up to {widest:.3f} wide."
+        ),
     ]
     for model, found in measured.items():
         missed = min(found["per_class"], key=lambda one: one["recall"])

@@ -6,6 +6,7 @@ They hold no name from the data, whose script the font may lack: names stand in 
 import base64
 import re
 from io import BytesIO
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -29,7 +30,7 @@ SCHEMES = {
     ORANGE: ("#d55e00", "#f08a3c"),
     GREEN: ("#009e73", "#2fc59a"),
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "freezepoint",
     "figure.facecolor": PAPER,
     "axes.facecolor": "none",
@@ -102,9 +103,10 @@ def draw_curves(curves: dict[str, pd.DataFrame]) -> str:
         for model, curve in curves.items():
             color, line = LOOKS[model]
             axes.plot(curve.iloc[:, 0], curve.iloc[:, 1], line, color=color, label=LABELS[model])
-        if "false_positive_rate" in curve:
+        first = next(iter(curves.values()))
+        if "false_positive_rate" in first:
             axes.plot([0, 1], [0, 1], ":", color=INK, label="chance")
-        x, y = (name.replace("_", " ") for name in next(iter(curves.values())).columns)
+        x, y = (name.replace("_", " ") for name in first.columns)
         axes.set(xlabel=x, ylabel=y, aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         figure.legend(loc="outside upper center", ncols=2)
         return as_uri(figure)
@@ -116,7 +118,7 @@ def draw_reliability(model: str, table: pd.DataFrame) -> str:
         figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         right = (table["accuracy"] * table["images"]).round().astype(int)
-        intervals = np.array([wilson(*counts) for counts in zip(right, table["images"])])
+        intervals = np.array([wilson(*counts) for counts in zip(right, table["images"], strict=True)])
         color, _ = LOOKS[model]
         upper.plot([0, 1], [0, 1], ":", color=INK)
         upper.vlines(table["confidence"], intervals[:, 0], intervals[:, 1], color=color, linewidth=2.5)
@@ -137,7 +139,7 @@ def as_uri(figure: Figure) -> str:
     for color, values in SCHEMES.items():
         name = f"--{color[1:]}"
         svg = svg.replace(color, f"var({name})")
-        light, dark = (f"{rule}{name}:{value};" for rule, value in zip((light, dark), values))
+        light, dark = (f"{rule}{name}:{value};" for rule, value in zip((light, dark), values, strict=True))
     style = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
     svg = re.sub(r"(<svg [^>]*>)", rf"\1{style}", svg, count=1)
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -22,7 +22,9 @@ def choose_samples(train: pd.DataFrame, folder: Path) -> dict[str, list[dict]]:
     chosen = train.sort_values(["sha256", "path"]).groupby("class_index").head(each)
     chosen = chosen.sort_values("class_index", kind="stable").head(SAMPLES)
     return {
-        label: [{"path": image["path"], "uri": thumbnail(image, folder)} for _, image in images.iterrows()]
+        str(label): [
+            {"path": image["path"], "uri": thumbnail(image, folder)} for _, image in images.iterrows()
+        ]
         for label, images in chosen.groupby("label", sort=False)
     }
 

@@ -48,7 +48,7 @@ def read_predictions(file: Path, test: pd.DataFrame) -> tuple[pd.DataFrame, np.n
     text = ["path", "label", "predicted"]
     table = pd.read_csv(file, dtype=dict.fromkeys(text, str), keep_default_na=False)
     probabilities = table.drop(columns=text).to_numpy("float32")
-    index = dict(zip(test["label"], test["class_index"]))
+    index = dict(zip(test["label"], test["class_index"], strict=True))
     predicted = table["predicted"].map(index)
     images = test.assign(
         predicted=table["predicted"],
@@ -75,7 +75,7 @@ def describe(model: str, result: Result, class_names: list[str], folder: Path) -
         "f1": float(np.mean([found["f1"] for found in result.metrics["per_class"]])),
         "matrix": [
             {"name": name, "cells": [{"images": n, "share": n / row.sum()} for n in row.tolist()]}
-            for name, row in zip(class_names, matrix)
+            for name, row in zip(class_names, matrix, strict=True)
         ],
         "calibration": sentences.describe_calibration(
             model, result.metrics, reliability(result.images["class_index"].to_numpy(), result.probabilities)

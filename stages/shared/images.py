@@ -107,7 +107,7 @@ def read_blocks(
             images = split.iloc[rows]
             return rows, [
                 pool.submit(read_pixels, folder / path, digest, size, interpolation)
-                for path, digest in zip(images["path"], images["sha256"])
+                for path, digest in zip(images["path"], images["sha256"], strict=True)
             ]
 
         ahead: deque = deque()

@@ -70,7 +70,7 @@ def assign(table: pd.DataFrame, split: Split) -> pd.Series:
     which a draw, keyed by seed and key, falls. With counts each split takes, in the order of those
     draws, contents as long as their images fit; groups are placed as near to the counts as they go.
     """
-    draw = table["key"].map(lambda key: uniform(split.seed, key)).rename("draw")
+    draw = pd.Series([uniform(split.seed, key) for key in table["key"]], index=table.index, name="draw")
     assigned = pd.Series("none", index=table.index)
     if split.has_fractions:
         top = 1.0
@@ -83,7 +83,9 @@ def assign(table: pd.DataFrame, split: Split) -> pd.Series:
         asked = ask(table, split)
         members = pd.crosstab([draw, table["key"]], table["label"])  # in the order of the draws
         rows = place(members.to_numpy(), asked.to_numpy())
-        return table["key"].map(dict(zip(members.index.get_level_values("key"), asked.index[rows])))
+        return table["key"].map(
+            dict(zip(members.index.get_level_values("key"), asked.index[rows], strict=True))
+        )
     for _, images in table.assign(draw=draw).groupby("label"):
         contents = [list(rows) for _, rows in images.groupby(["draw", "key"]).groups.items()]
         for name, share in split.shares.items():
@@ -130,23 +132,25 @@ def count(table: pd.DataFrame, split: Split) -> dict[str, dict[str, int]]:
 
     Raises UserError where there is none, or it is not the count asked for, which groups cannot always give.
     """
-    counts = pd.crosstab(table["split"], table["label"]).reindex(SPLITS, fill_value=0)
+    found = pd.crosstab(table["split"], table["label"]).reindex(SPLITS, fill_value=0)
+    labels = [str(label) for label in found.columns]
+    counts = {name: dict(zip(labels, found.loc[name].to_numpy().tolist(), strict=True)) for name in SPLITS}
     available = table.groupby("label")["key"].agg(["size", "nunique"])
     exact = not split.has_fractions and split.group_by is None
-    for name in SPLITS:
-        for label, images in counts.loc[name].items():
-            asked = getattr(split, name)
+    for name, of_class in counts.items():
+        asked = getattr(split, name)
+        for label, images in of_class.items():
             if images == 0 or (exact and asked not in (None, images)):
-                size, groups = available.loc[label]
+                size, groups = available.loc[label].to_numpy().tolist()
                 raise UserError(
                     f"class {label!r} has {size} images{'' if split.group_by is None else f' in {groups} groups'}, "
                     f"too few for this split: {images} of them would go to {name} (split.{name}: "
                     f"{'the rest' if asked is None else asked}). Add images or change the split."
                 )
-    return {name: {label: int(images) for label, images in row.items()} for name, row in counts.iterrows()}
+    return counts
 
 
 def deviation(table: pd.DataFrame, split: Split) -> float:
     """Return how many images of a class a split has more or fewer than it asks for, at most."""
     counts = pd.crosstab(table["split"], table["label"])
-    return (counts - ask(table, split)).loc[list(SPLITS)].abs().max(axis=None)
+    return float((counts - ask(table, split)).loc[list(SPLITS)].abs().to_numpy().max())

@@ -30,7 +30,9 @@ def check_images(table: pd.DataFrame, folder: Path, on_bad_image: str) -> tuple[
     with ThreadPoolExecutor() as pool:
         results = list(tqdm(pool.map(read, table["path"]), total=len(table), unit="image", desc="checking"))
     table["sha256"] = [digest for digest, _ in results]
-    bad = {path: reason for path, (_, reason) in zip(table["path"], results) if reason is not None}
+    bad = {
+        path: reason for path, (_, reason) in zip(table["path"], results, strict=True) if reason is not None
+    }
     if bad and on_bad_image == "fail":
         listing = "\n".join(f"  {folder / path}: {reason}" for path, reason in bad.items())
         raise UserError(
@@ -56,7 +58,8 @@ def check_labels(table: pd.DataFrame, folder: Path) -> None:
         ["sha256", "path"]
     )
     if len(conflicts):
-        listing = "\n".join(f"  {row.path}: {row.label} ({row.sha256[:8]})" for row in conflicts.itertuples())
+        rows = zip(conflicts["path"], conflicts["label"], conflicts["sha256"], strict=True)
+        listing = "\n".join(f"  {path}: {label} ({digest[:8]})" for path, label, digest in rows)
         raise UserError(
             f"{len(conflicts)} byte-identical images have different labels: correct or remove them.\n{listing}"
         )

@@ -37,7 +37,11 @@ def list_images(folder: Path, labels_from: str, group_by: str | None = None) -> 
         )
     if group_by and column is None:
         table["group"] = _groups(table["path"], group_by)
-    odd = [path for path, label in zip(table["path"], table["label"]) if CONTROL.search(path + label)]
+    odd = [
+        path
+        for path, label in zip(table["path"], table["label"], strict=True)
+        if CONTROL.search(path + label)
+    ]
     if odd:
         raise UserError(
             f"{len(odd)} images in {folder} have control characters in name or label: {_some(odd)}."
@@ -51,7 +55,7 @@ def _from_paths(folder: Path, labels_from: str) -> pd.DataFrame:
         raise UserError(f"{folder} holds no images: put some there, or point data.images elsewhere.")
     label_of = _folder_label if labels_from == "folder" else _filename_label
     labels = [label_of(path) for path in paths]
-    unlabelled = [path for path, label in zip(paths, labels) if label is None]
+    unlabelled = [path for path, label in zip(paths, labels, strict=True) if label is None]
     if unlabelled:
         where = "lie in no class folder" if labels_from == "folder" else "are not named like cat.12.jpg"
         raise UserError(
@@ -100,13 +104,13 @@ def _filename_label(path: str) -> str | None:
 def _groups(paths: pd.Series, pattern: str) -> list[str]:
     matches = [re.search(pattern, path) for path in paths]
     groups = [match and match[min(1, match.re.groups)] for match in matches]
-    without = [path for path, group in zip(paths, groups) if not group]
+    without = [path for path, group in zip(paths, groups, strict=True) if not group]
     if without:
         raise UserError(
             f"{len(without)} of {len(paths)} images have no group, as split.group_by, {pattern!r}, finds none in "
             f"their paths: {_some(sorted(without))}. (A column of a CSV file is written {COLUMN}NAME.)"
         )
-    return groups
+    return [str(group) for group in groups]
 
 
 def _from_csv(folder: Path, file: Path, column: str | None) -> pd.DataFrame:

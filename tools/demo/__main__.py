@@ -78,7 +78,7 @@ def listen(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port))
     except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) else "there are 0 to 65535"
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "there are 0 to 65535"
         raise UserError(
             f"port {port} cannot be used ({reason}): python -m tools.demo --port 0 takes any that is free."
         ) from None
@@ -184,7 +184,9 @@ def page(model: str = "fine_tuned", **result: object) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--port", type=int, default=8000, help="the default is 8000; 0: any that is free")
     with suppress(KeyboardInterrupt):
         main(parser.parse_args().port)

@@ -65,7 +65,7 @@ def main(name: str, form: str, folder: Path) -> None:
         describe(exported, unfinished / "model.json")
         runtimes = [load(form, file), *(in_keras(reference) for reference, _ in references.values())]
         found, *expected = predict(runtimes, test, Path(parameters.data.images), model)
-        for (reference, (_, tolerance)), probabilities in zip(references.items(), expected):
+        for (reference, (_, tolerance)), probabilities in zip(references.items(), expected, strict=True):
             compare(found, probabilities, model.threshold, tolerance, reference)
         check_gate(name, parameters.gate, test, model, found)
     print(f"{folder / f'{name}_{form}'}: {FILES[form]}, model.json")
@@ -111,7 +111,7 @@ def predict(runtimes: list[Runtime], test: pd.DataFrame, images: Path, model: Cl
     with tqdm(total=len(test), unit="image") as progress:
         for rows, pixels in read_blocks(test, images, model.image_size, model.interpolation):
             count = rows.stop - rows.start
-            for run, output in zip(runtimes, outputs):
+            for run, output in zip(runtimes, outputs, strict=True):
                 output.append(run(pixels.astype("float32"))[:count])
             progress.update(count)
     return [per_class(np.concatenate(output)) for output in outputs]
@@ -152,7 +152,11 @@ def check_gate(name: str, gate: Gate, test: pd.DataFrame, model: Classifier, fou
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tools.export", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--format", required=True, choices=FILES)
     parser.add_argument("--model", default="fine_tuned", choices=MODELS)
     parser.add_argument("--to", default=Path("export"), type=Path, metavar="FOLDER")

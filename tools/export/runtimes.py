@@ -58,7 +58,7 @@ def write(model: Classifier, form: str, file: Path) -> None:
 def load(form: str, file: Path) -> Runtime:
     """Return what `write` wrote, in its own runtime."""
     if form == "keras":
-        return in_keras(keras.saving.load_model(file, safe_mode=True))
+        return in_keras(model_file.load(file).network)
     if form == "savedmodel":
         saved = tf.saved_model.load(file)
         return lambda pixels: saved.serve(pixels).numpy()
@@ -66,7 +66,7 @@ def load(form: str, file: Path) -> Runtime:
         run = Interpreter(str(file), num_threads=os.cpu_count()).get_signature_runner()
         return lambda pixels: run(pixels=pixels)["output_0"]
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run(["probability"], {"pixels": pixels})[0]
+    return lambda pixels: np.asarray(session.run(["probability"], {"pixels": pixels})[0])
 
 
 def in_keras(model: keras.Model) -> Runtime:

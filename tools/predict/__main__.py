@@ -16,10 +16,10 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +50,9 @@ def main(arguments: list[str], model: str, format: str) -> int:
         for block, images in read_blocks(paths, classifier.image_size, classifier.interpolation):
             pixels = [image for image in images if isinstance(image, np.ndarray)]
             probabilities = predict(infer, pixels) if pixels else np.empty((0, len(names)))
-            rows = zip(predict_classes(probabilities, classifier.threshold), probabilities)
+            rows = zip(predict_classes(probabilities, classifier.threshold), probabilities, strict=True)
             with tqdm.external_write_mode():
-                for path, image in zip(block, images):
+                for path, image in zip(block, images, strict=True):
                     if isinstance(image, str):
                         print(f"{printable(path)}: {image}", file=sys.stderr)
                         continue
@@ -86,15 +86,15 @@ def read_blocks(
     The next block is decoded while the caller works on this one.
     """
     with ThreadPoolExecutor() as pool:
-        blocks = (paths[first : first + BLOCK] for first in range(0, len(paths), BLOCK))
-        started = (
-            (block, pool.map(partial(read, size=size, interpolation=interpolation), block))
-            for block in blocks
-        )
-        block, images = next(started)
-        for following in chain(started, [(None, None)]):
+        started: deque[tuple[list[str], Iterator[np.ndarray | str]]] = deque()
+        for first in range(0, len(paths), BLOCK):
+            block = paths[first : first + BLOCK]
+            started.append((block, pool.map(partial(read, size=size, interpolation=interpolation), block)))
+            if len(started) > 1:
+                block, images = started.popleft()
+                yield block, list(images)
+        for block, images in started:
             yield block, list(images)
-            block, images = following
 
 
 def read(path: str, size: int, interpolation: Interpolation) -> np.ndarray | str:
@@ -117,7 +117,11 @@ def predict(infer: Callable[[np.ndarray], list[np.ndarray]], pixels: list[np.nda
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tools.predict", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "paths", metavar="PATH", nargs="+", help="a file, a folder, a quoted glob, or - for a list"
     )
@@ -129,7 +133,8 @@ if __name__ == "__main__":
     parser.add_argument("--format", choices=FORMATS, default="table", help="the default is table")
     options = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly where the reader does, as in | head
-    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # file names are bytes
+    # File names are bytes. Standard output is a TextIOWrapper, which typeshed does not promise.
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # pyright: ignore[reportAttributeAccessIssue]
     try:
         sys.exit(1 if main(options.paths, options.model, options.format) else 0)
     except KeyboardInterrupt:

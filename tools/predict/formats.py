@@ -18,7 +18,9 @@ def start_table(names: list[str], paths: list[str]) -> Write:
     second = max(map(len, ["predicted", *heads]))
 
     def write(path: str, predicted: str, probabilities: list[float]) -> None:
-        numbers = [f"{number:>{max(len(head), 6)}.4f}" for head, number in zip(heads, probabilities)]
+        numbers = [
+            f"{number:>{max(len(head), 6)}.4f}" for head, number in zip(heads, probabilities, strict=True)
+        ]
         print(f"{printable(path):{first}}", f"{printable(predicted):{second}}", *numbers, sep="  ")
 
     print(f"{'path':{first}}", f"{'predicted':{second}}", *(f"{head:>6}" for head in heads), sep="  ")
@@ -34,7 +36,13 @@ def start_csv(names: list[str], paths: list[str]) -> Write:
 
 def start_jsonl(names: list[str], paths: list[str]) -> Write:
     return lambda path, predicted, probabilities: print(
-        json.dumps({"path": path, "predicted": predicted, "probabilities": dict(zip(names, probabilities))})
+        json.dumps(
+            {
+                "path": path,
+                "predicted": predicted,
+                "probabilities": dict(zip(names, probabilities, strict=True)),
+            }
+        )
     )
 
 

@@ -33,6 +33,6 @@ def files_below(folder: str) -> list[str]:
     found = []
     for place, folders, names in os.walk(folder, onerror=lambda error: found.append(error.filename)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += filter(os.path.islink, (os.path.join(place, name) for name in folders))
-        found += [os.path.join(place, name) for name in sorted(names) if not name.startswith(".")]
+        found.extend(filter(os.path.islink, (os.path.join(place, name) for name in folders)))
+        found.extend(os.path.join(place, name) for name in sorted(names) if not name.startswith("."))
     return found

@@ -29,12 +29,13 @@ def measure(
 
 def measure_classes(truth: np.ndarray, predicted: np.ndarray, class_names: list[str]) -> list[dict]:
     """Return class, precision, recall and f1 of each class, 0 where there is nothing to divide by."""
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+    found = metrics.precision_recall_fscore_support(
         truth, predicted, labels=range(len(class_names)), zero_division=0
     )
+    of_classes = zip(class_names, *(np.asarray(values) for values in found[:3]), strict=True)
     return [
-        {"class": name, "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
-        for i, name in enumerate(class_names)
+        {"class": name, "precision": float(precision), "recall": float(recall), "f1": float(f1)}
+        for name, precision, recall, f1 in of_classes
     ]
 
 
@@ -51,12 +52,12 @@ def evaluate_predictions(
     intervals = bootstrap(truth, predicted, probabilities)
     found["accuracy_interval"] = wilson(int((predicted == truth).sum()), len(truth))
     found["roc_auc_interval"] = intervals["roc_auc"].tolist()
-    for one, interval in zip(found["per_class"], intervals["f1"]):
+    for one, interval in zip(found["per_class"], intervals["f1"], strict=True):
         one["f1_interval"] = interval.tolist()
     if threshold is not None:
         at_half = measure(truth, predict_classes(probabilities, 0.5), probabilities, class_names)
         found |= {"threshold": threshold, "accuracy_at_half": at_half["accuracy"]}
-        for one, other in zip(found["per_class"], at_half["per_class"]):
+        for one, other in zip(found["per_class"], at_half["per_class"], strict=True):
             one |= {f"{name}_at_half": other[name] for name in ("precision", "recall", "f1")}
     return found
 
@@ -91,7 +92,8 @@ def calibration_error(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarra
 
 def loss(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the mean cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7."""
-    return np.mean(keras.losses.sparse_categorical_crossentropy(truth, probabilities.astype("float64")))
+    losses = keras.losses.sparse_categorical_crossentropy(truth, probabilities.astype("float64"))
+    return float(np.mean(np.asarray(losses)))
 
 
 def roc_auc(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:

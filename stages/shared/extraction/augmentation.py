@@ -81,4 +81,4 @@ class AugmentedView(NamedTuple):
             fill_mode=self.augmentation.fill,
             fill_value=0,
         )
-        return keras.ops.convert_to_numpy(warped)
+        return np.asarray(keras.ops.convert_to_numpy(warped))

@@ -143,12 +143,12 @@ def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> 
     for first in range(0, array.rows, BLOCK):
         rows = range(first, min(first + BLOCK, array.rows))
         keys = [key(row) for row in rows]
-        found = {row: value for row, value in zip(rows, store.read(keys)) if value is not None}
+        found = {row: value for row, value in zip(rows, store.read(keys), strict=True) if value is not None}
         if found:
             values = np.frombuffer(b"".join(found.values()), array.dtype).reshape(-1, *array.row_shape)
             array.write(list(found), values)
             held[list(found)] = True
-            used += [key for row, key in zip(rows, keys) if row in found]
+            used += [key for row, key in zip(rows, keys, strict=True) if row in found]
     store.mark_used(used)
     return held
 
@@ -176,5 +176,7 @@ def write(
     for layer, output in outputs.items():
         values = arrays[layer].fit(output[: len(block.rows)])
         arrays[layer].write(block.rows, values)
-        results |= {key(layer, int(row)): value.tobytes() for row, value in zip(block.rows, values)}
+        results |= {
+            key(layer, int(row)): value.tobytes() for row, value in zip(block.rows, values, strict=True)
+        }
     store.write(results)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import lmdb
@@ -26,8 +26,8 @@ class Tables(NamedTuple):
     """An open transaction and the two tables of the file."""
 
     transaction: lmdb.Transaction
-    results: object  # key to checksum and bytes
-    last_used: object  # key to nanoseconds since 1970, big-endian
+    results: Any  # key to checksum and bytes
+    last_used: Any  # key to nanoseconds since 1970, big-endian
 
 
 class Store(Section):
@@ -41,7 +41,7 @@ class Store(Section):
         if self.gigabytes == 0:
             return [None] * len(keys)
         with self._open(write=False) as (transaction, results, _):
-            return [_whole(transaction.get(key, db=results)) for key in keys]
+            return [_checked(transaction.get(key, db=results)) for key in keys]
 
     def write(self, values: dict[bytes, bytes]) -> None:
         """Keep `values`; the least recently used ones go where all would be more than `gigabytes`."""
@@ -79,9 +79,9 @@ class Store(Section):
             ) from None
 
 
-def _whole(stored: bytes | None) -> bytes | None:
+def _checked(stored: bytes | memoryview | None) -> bytes | None:
     if stored is not None and crc32(stored[4:]).to_bytes(4) == stored[:4]:
-        return stored[4:]
+        return bytes(stored[4:])
     return None
 
 
@@ -97,7 +97,7 @@ def _size(tables: Tables) -> int:
     return (table["branch_pages"] + table["leaf_pages"] + table["overflow_pages"]) * table["psize"]
 
 
-def _make_room(tables: Tables, goal: int) -> None:
+def _make_room(tables: Tables, goal: float) -> None:
     """Drop the least recently used results until the others take no more than `goal` bytes."""
     with tables.transaction.cursor(tables.last_used) as cursor:
         oldest_first = sorted((stamp, key) for key, stamp in cursor)

@@ -36,7 +36,9 @@ ARCHITECTURES = {
     ),
 }
 
-Name = Annotated[Literal[tuple(ARCHITECTURES)], Field(description=f"one of {', '.join(ARCHITECTURES)}")]
+Name = Annotated[
+    str, Field(pattern=f"^({'|'.join(ARCHITECTURES)})$", description=f"one of {', '.join(ARCHITECTURES)}")
+]
 Weights = Annotated[
     str, Field(min_length=1, description="imagenet, random, or the path of a Keras weights file")
 ]

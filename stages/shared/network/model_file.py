@@ -48,16 +48,19 @@ def save(classifier: Classifier, path: Path) -> None:
         classifier.network.save(dated)
         with zipfile.ZipFile(dated) as source, zipfile.ZipFile(undated, "w") as target:
             for name in sorted(source.namelist()):
-                content = source.read(name)
+                content: bytes | str = source.read(name)
                 if name == "metadata.json":
                     version = json.loads(content)["keras_version"]
                     content = json.dumps({"keras_version": version, **ours})
-                if name == "config.json":
-                    ids: dict[str, int] = defaultdict(lambda: len(ids))
-                    content = re.sub(
-                        r'(?<="shared_object_id": )\d+', lambda found: str(ids[found[0]]), content.decode()
-                    )
+                elif name == "config.json":
+                    content = renumber(content.decode())
                 target.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content)
+
+
+def renumber(config: str) -> str:
+    """Return `config`, the content of config.json, with the ids of its shared objects counted from 0."""
+    ids: dict[str, int] = defaultdict(lambda: len(ids))
+    return re.sub(r'(?<="shared_object_id": )\d+', lambda found: str(ids[found[0]]), config)
 
 
 def load(path: Path) -> Classifier:

@@ -20,7 +20,7 @@ def predict_stored(classifier: keras.Model, through: str, split: pd.DataFrame, s
     with its last image: in a smaller one sums are taken in another order.
     """
     model = above(classifier, through)
-    array = StoredArray(stored, len(split), model.input.shape[1:])
+    array = StoredArray(stored, len(split), model.input_shape[1:])
     rows = np.arange(-(-len(split) // BATCH) * BATCH).clip(max=len(split) - 1)
     infer = compiled(model)
     outputs = [infer(array.read(0, batch).astype("float32"))[0] for batch in rows.reshape(-1, BATCH)]

@@ -12,6 +12,8 @@ from numpy.lib.format import open_memmap
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import atomic_write
 
+Rows = Sequence[int] | np.ndarray  # (m,) of whole numbers
+
 
 class ArrayFile:
     """A `.npy` file of shape (*leading, *row_shape) that is being filled, a row at a place in `leading`.
@@ -31,7 +33,7 @@ class ArrayFile:
                     room = f"{array.nbytes / 1e9:.1f} GB"
                     raise UserError(f"{path.parent} has no room for {room}: {error.strerror}.") from None
 
-    def write(self, rows: Sequence[int], values: np.ndarray) -> None:
+    def write(self, rows: Rows, values: np.ndarray) -> None:
         """Store `values`, (len(rows), *row_shape) in the array's dtype."""
         open_memmap(self.path, mode="r+").reshape(-1, *self.row_shape)[rows] = values
 
@@ -73,10 +75,10 @@ class StoredArray:
         self.offset, self.row_bytes = array.offset, array.nbytes // (shape[0] * rows)
         self.file = path.open("rb", buffering=0)
 
-    def read(self, view: int, rows: Sequence[int]) -> np.ndarray:
+    def read(self, view: int, rows: Rows) -> np.ndarray:
         """Return `rows` of a view, (len(rows), *row_shape) in the array's dtype."""
         values = np.empty((len(rows), *self.row_shape), self.dtype)
-        for value, row in zip(values, rows):
+        for value, row in zip(values, rows, strict=True):
             place = self.offset + (view * self.rows + int(row)) * self.row_bytes
             if os.preadv(self.file.fileno(), [value.data.cast("B")], place) != self.row_bytes:
                 raise UserError(f"{self.file.name} is cut short: run dvc repro to extract it anew.")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from stages.shared.pipeline.files import copy_to_records
 
@@ -17,7 +17,7 @@ class UserError(SystemExit):
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are a UserError."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}: dvc.yaml has the command of each stage, and dvc repro runs it.")
 
 

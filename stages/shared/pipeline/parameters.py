@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML, YAMLError
 
 from stages.shared.pipeline.command import UserError
@@ -70,20 +71,20 @@ def _load(path: Path) -> dict[str, Any]:
     return values
 
 
-def _sentence(schema: type[BaseModel], problem: dict) -> str:
-    names, field, section, parent = [], None, schema, schema
-    for name in problem["loc"]:  # it goes on into a union's members, which are no keys of the file
+def _sentence(schema: type[BaseModel], problem: ErrorDetails) -> str:
+    names, takes, section, parent = [], None, schema, schema
+    for name in map(str, problem["loc"]):  # it goes on into a union's members, which are no keys of the file
         if section is None:
             break
-        names.append(str(name))
+        names.append(name)
         field, parent = section.model_fields.get(name), section
-        section = field.annotation if field and _is_section(field.annotation) else None
+        section = _section(field.annotation) if field else None
+        takes = "a section of parameters" if section else field and field.description
     key, value = ".".join(names), problem["input"]
     if problem["type"] == "extra_forbidden":
         return _unknown(key, value, list(parent.model_fields))
     if problem["type"] == "value_error":
-        return f"{key}: {problem['ctx']['error']}"
-    takes = "a section of parameters" if section else field.description
+        return f"{key}: {problem.get('ctx', {})['error']}"
     return (
         f"{key} is missing: it takes {takes}."
         if problem["type"] == "missing"
@@ -97,5 +98,5 @@ def _unknown(key: str, value: object, known: Sequence[str]) -> str:
     return f"{key} (value {value!r}) is no parameter: {hint}"
 
 
-def _is_section(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _section(annotation: object) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

@@ -52,7 +52,8 @@ def class_score(probability: keras.layers.Dense, hidden: tf.Tensor, class_index:
 
     A sigmoid unit's own score speaks for class 1, and its negative for class 0.
     """
-    scores = tf.cast(hidden, "float32") @ probability.kernel + probability.bias
-    if scores.shape[1] == 1:
+    kernel, bias = probability.get_weights()
+    scores = tf.cast(hidden, "float32") @ kernel + bias
+    if len(bias) == 1:
         return scores[:, 0] if class_index == 1 else -scores[:, 0]
     return scores[:, class_index]

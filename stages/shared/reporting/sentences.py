@@ -52,9 +52,11 @@ def describe_data(split: dict, names: list[str]) -> list[str]:
         f"{quoted(smallest)}."
     )
     said = [
-        f"{counted(total, 'image')} of {counted(len(names), 'class')}: {sizes['train']:,} to learn from, "
-        f"{sizes['validation']:,} to watch the training (validation), and {sizes['test']:,} for the test, which "
-        "no training has seen.",
+        (
+            f"{counted(total, 'image')} of {counted(len(names), 'class')}: {sizes['train']:,} to learn from, "
+            f"{sizes['validation']:,} to watch the training (validation), and {sizes['test']:,} for the test, which "
+            "no training has seen."
+        ),
         balance,
     ]
     if "groups" in split:
@@ -100,8 +102,10 @@ def describe_accuracies(measured: dict[str, dict], largest: str, baseline: float
     else:
         against = "no 95 % interval lies above that"
     return [
-        f"The highest test accuracy, {best:.3f} ({round(best * images):,} of {counted(images, 'image')}; 95 % "
-        f"interval {low:.3f} to {high:.3f}), is that of {listed([MODELS[model] for model in leaders])}.",
+        (
+            f"The highest test accuracy, {best:.3f} ({round(best * images):,} of {counted(images, 'image')}; 95 % "
+            f"interval {low:.3f} to {high:.3f}), is that of {listed([MODELS[model] for model in leaders])}."
+        ),
         f"Naming every image {quoted(largest)} would give {baseline:.3f}: {against}.",
     ]
 

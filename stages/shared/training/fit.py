@@ -87,7 +87,7 @@ def train_above(
         f"trainable weight tensors: {unfrozen} before freezing, {trainable} after it (frozen through {through})"
     )
 
-    loss = "binary_crossentropy" if model.output.shape[-1] == 1 else "sparse_categorical_crossentropy"
+    loss = "binary_crossentropy" if model.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
     steps = training.epochs * ceil(len(train.split) / training.batch_size)
     optimizer = RMSprop(learning_rate(training, steps))
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
@@ -95,7 +95,7 @@ def train_above(
     train_step = tf.function(model.train_step, reduce_retracing=True)
     test_step = tf.function(model.test_step, reduce_retracing=True)
 
-    row_shape = model.input.shape[1:]
+    row_shape = model.input_shape[1:]
     train_set, validation_set = open_set(train, row_shape), open_set(validation, row_shape)
     weights = class_weights(train_set[1], training)
     history, kept, best = [], 0, None

@@ -12,9 +12,9 @@ class RMSprop(keras.optimizers.RMSprop):
     features. The kernel gives the same weights; without momentum its accumulators carry nothing over.
     """
 
-    def build(self, variables: list) -> None:
-        super().build(variables)
-        self._accumulators = [tf.Variable(tf.zeros(variable.shape)) for variable in variables]
+    def build(self, var_list: list) -> None:
+        super().build(var_list)
+        self._accumulators = [tf.Variable(tf.zeros(variable.shape)) for variable in var_list]
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         index = self._get_variable_index(variable)

@@ -45,11 +45,11 @@ def choose_threshold(aim: str, truth: np.ndarray, probabilities: np.ndarray, nam
         for index in (0, 1)
     )
     right = images[0] - zeros, ones
-    accuracy = sum(right) / len(truth)
+    accuracy = (right[0] + right[1]) / len(truth)
     asked = re.fullmatch(RECALL, aim)
     if aim == "f1":
         named = len(truth) - zeros - ones, zeros + ones
-        score = sum(right[index] / (images[index] + named[index]) for index in (0, 1))
+        score = np.sum([right[index] / (images[index] + named[index]) for index in (0, 1)], axis=0)
     elif asked:
         index = names.index(asked[1])
         recall = right[index] / images[index]
