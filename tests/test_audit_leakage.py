@@ -3,6 +3,7 @@
 import json
 import shutil
 import tracemalloc
+from contextlib import chdir
 from hashlib import sha256
 from pathlib import Path
 
@@ -47,13 +48,15 @@ COPIES = {  # of test and validation images: what they are made from, and how
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory, vgg16_weights):
+def planted(build_once, vgg16_weights):
     """A folder with features of ten pictures in each split, some of them copies of others."""
-    folder = tmp_path_factory.mktemp("planted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    return build_once("planted", lambda folder: plant(folder, vgg16_weights))
+
+
+def plant(folder: Path, weights: Path) -> None:
+    with chdir(folder):
         write_parameters(folder, {**TINY, "leakage.cosine_similarity": 0.6})  # at 64 pixels
-        place_weights(vgg16_weights)
+        place_weights(weights)
         originals = {
             f"{split}/{number}.png": paint(10 * SPLITS.index(split) + number)
             for split in SPLITS
@@ -71,7 +74,6 @@ def planted(tmp_path_factory, vgg16_weights):
             Path("data/splits").mkdir(parents=True, exist_ok=True)
             table.to_csv(f"data/splits/{split}.csv", index=False)
         run("extract_features", "audit_leakage")
-    return folder
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,29 +11,31 @@ import pytest
 
 from stages.shared.arrays import array_file
 from stages.shared.command import UserError, run
-from tests.conftest import arguments, environment
+from tests.conftest import arguments, call
 
 
-def call(stage: str, *paths: str) -> str:
+def fail(stage: str, *paths: str) -> str:
     """Run a stage that fails and return its last line of standard error."""
-    command = [sys.executable, "-m", f"stages.{stage}", *paths]
-    ended = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    ended = call(Path.cwd(), "python", "-m", f"stages.{stage}", *paths)
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     return ended.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_wrong_number_of_paths(workspace):
-    assert call("split_dataset", "splits") == "this takes 3 paths, not 1: splits metrics record."
+    assert fail("split_dataset", "splits") == "this takes 3 paths, not 1: splits metrics record."
 
 
+@pytest.mark.slow
 def test_inputs_that_are_not_there(workspace):
-    said = call("train_head", *arguments("train_head"))
+    said = fail("train_head", *arguments("train_head"))
     assert said == "data/splits/train.csv is missing: run dvc repro, which makes what a stage needs."
 
 
+@pytest.mark.slow
 def test_outputs_that_cannot_be_written(workspace):
     Path("metrics").write_text("a file where the folder should be")
-    assert call("split_dataset", *arguments("split_dataset")) == "metrics: File exists."
+    assert fail("split_dataset", *arguments("split_dataset")) == "metrics: File exists."
 
 
 @pytest.mark.parametrize("error", [OSError("no room in HDF5"), FileNotFoundError("no room in HDF5")])

@@ -3,8 +3,7 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
+from contextlib import chdir
 from pathlib import Path
 
 import keras
@@ -20,10 +19,10 @@ from stages.shared import models
 from stages.shared.command import UserError
 from tests.conftest import (
     TINY,
+    call,
     change,
     class_folders,
     draw_images,
-    environment,
     place_weights,
     run,
     write_parameters,
@@ -35,27 +34,23 @@ SMALL = {"gate.rules": ["fine_tuned.accuracy at least 0.5", "head.accuracy at le
 
 
 @pytest.fixture(scope="module")
-def float32(tmp_path_factory, vgg16_weights) -> Path:
-    """A workspace with a fine-tuned model of two classes."""
-    folder = tmp_path_factory.mktemp("float32")
+def float32(build_once, vgg16_weights) -> Path:
+    """A workspace with a fine-tuned model of two classes. It stays as it is."""
     stages = ("split_dataset", "extract_features", "extract_views", "train_augmented", "fine_tune")
-    train(folder, vgg16_weights, class_folders(), {}, stages)
-    return folder
+    return build_once("float32", lambda folder: train(folder, vgg16_weights, class_folders(), {}, stages))
 
 
 @pytest.fixture(scope="module")
-def bfloat16(tmp_path_factory, vgg16_weights) -> Path:
-    """A workspace with a head, of three classes, whose conv base computes in bfloat16."""
-    folder = tmp_path_factory.mktemp("bfloat16")
+def bfloat16(build_once, vgg16_weights) -> Path:
+    """A workspace with a head, of three classes, whose conv base computes in bfloat16. It stays as it is."""
     images = class_folders(("apple", "pear", "plum"))
     stages = ("split_dataset", "extract_features", "train_head")
-    train(folder, vgg16_weights, images, {"conv_base.precision": "bfloat16", "head.epochs": 20}, stages)
-    return folder
+    changes = {"conv_base.precision": "bfloat16", "head.epochs": 20}
+    return build_once("bfloat16", lambda folder: train(folder, vgg16_weights, images, changes, stages))
 
 
 def train(folder: Path, weights: Path, images: list[str], changes: dict, stages: tuple[str, ...]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with chdir(folder):
         write_parameters(folder, {**TINY, **SMALL, **changes})
         draw_images(folder / "images", images)
         place_weights(weights)
@@ -237,8 +232,7 @@ def test_refused_where_the_model_is_damaged(project):
 
 def test_a_command_without_a_model(tmp_path):
     write_parameters(tmp_path, {})
-    command = [sys.executable, "-m", "tools.export", "--format", "onnx"]
-    ended = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    ended = call(tmp_path, "python", "-m", "tools.export", "--format", "onnx")
     assert ended.returncode == 1 and ended.stdout == ""
     sentence = (
         "data/models/fine_tuned.keras is missing: run dvc repro, or dvc pull it where a colleague pushed it."

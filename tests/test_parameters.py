@@ -1,12 +1,10 @@
 """A wrong parameter ends a stage with a sentence that names key, value and what is allowed."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import change, environment, run
+from tests.conftest import arguments, call, change, run
 
 
 @pytest.mark.parametrize(
@@ -178,17 +176,10 @@ def test_scientific_notation_is_a_number_as_dvc_reads_it(workspace):
     assert read_parameters(Parameters).head.learning_rate == 3e-5
 
 
+@pytest.mark.slow
 def test_the_user_sees_a_sentence_and_no_traceback(workspace):
     change(split__test=7.5)
-    command = [
-        sys.executable,
-        "-m",
-        "stages.split_dataset",
-        "data/splits",
-        "metrics/split.json",
-        "data/records",
-    ]
-    ended = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    ended = call(workspace, "python", "-m", "stages.split_dataset", *arguments("split_dataset"))
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert ended.stderr.startswith("params.yaml: split.test is 7.5, but it takes a fraction of each class")

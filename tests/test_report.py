@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 import subprocess
 from base64 import b64decode
+from contextlib import chdir
 from html.parser import HTMLParser
 from io import BytesIO
 from itertools import combinations
@@ -74,20 +76,22 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def reported(tmp_path_factory, vgg16_weights):
-    """The folder of a run of three classes, reported once."""
-    folder = tmp_path_factory.mktemp("reported")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+def reported(build_once, tmp_path_factory, vgg16_weights):
+    """The folder of a run of three classes, reported once, of this test process alone."""
+    built = build_once("reported", lambda folder: run_and_report(folder, vgg16_weights))
+    return shutil.copytree(built, tmp_path_factory.mktemp("own") / "reported", symlinks=True)
+
+
+def run_and_report(folder: Path, weights: Path) -> None:
+    with chdir(folder):
         write_parameters(folder, {**TINY, "data.labels_from": "images/labels.csv"})
         files = [f"{number}{FILE}.png" for number in range(45)]
         draw_images(folder / "images", files)
         labels = pd.DataFrame({"file": files, "label": np.repeat(LABELS, 15)})
         labels.to_csv("images/labels.csv", index=False)
-        place_weights(vgg16_weights)
+        place_weights(weights)
         run("split_dataset", "extract_features", "audit_leakage", "extract_views")
         run("train_head", "train_augmented", "fine_tune", "evaluate", "report")
-    return folder
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ What has to run for each parameter is read from the table in README.md.
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import LAST, PIPELINE, PROJECT, commit, environment, reproduce, run_in, write_parameters
+from tests.conftest import LAST, PIPELINE, PROJECT, call, commit, reproduce, run_in, write_parameters
 
 TABLE = re.search(r"^\| parameter \|.*?\n\n", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[
     0
@@ -139,7 +138,7 @@ def test_a_clone_without_caches_gives_the_same_outputs(reproduced, tmp_path):
     (project / ".dvc/cache").symlink_to(reproduced / ".dvc/cache")
     run_in(project, "dvc", "repro", "sample_dataset")
     commit(project)
-    ended = verify(project)
+    ended = call(project, "python", "-m", "tools.verify")
     assert ended.stdout.count("Running stage") == len(PIPELINE["stages"])
     stages = PIPELINE["stages"].values()
     outputs = [
@@ -152,19 +151,9 @@ def test_a_clone_without_caches_gives_the_same_outputs(reproduced, tmp_path):
     assert list((project / ".dvc/tmp").glob("verify-*")) == []
 
 
-def verify(project: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        ["python", "-m", "tools.verify"],
-        cwd=project,
-        env=environment(project),
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_only_a_commit_can_be_verified(reproduced):
     write_parameters(reproduced, {"head.units": 3}, reproduced / "params.yaml")
-    ended = verify(reproduced)
+    ended = call(reproduced, "python", "-m", "tools.verify")
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     assert ended.stderr.startswith(
         "this verifies the last commit: commit your changes first.\n M params.yaml"
@@ -173,13 +162,7 @@ def test_only_a_commit_can_be_verified(reproduced):
 
 def test_a_wrong_parameter_leaves_the_last_results_in_place(reproduced):
     write_parameters(reproduced, {"head.units": 0}, reproduced / "params.yaml")
-    ended = subprocess.run(
-        ["dvc", "repro", *LAST],
-        cwd=reproduced,
-        env=environment(reproduced),
-        capture_output=True,
-        text=True,
-    )
+    ended = call(reproduced, "dvc", "repro", *LAST)
     assert ended.returncode != 0 and "Traceback" not in ended.stderr
     assert "params.yaml: head.units is 0, but it takes a whole number from 1 to 65536." in ended.stderr
     run_in(reproduced, "git", "checkout", "--quiet", "params.yaml")
@@ -222,13 +205,7 @@ def test_two_revisions_are_compared(reproduced):
     assert said.count("The same 8 images right and wrong: no difference.") == 2
     assert run_in(reproduced, "git", "status", "--porcelain") == changed
     (reproduced / "compare.png").unlink()
-    ended = subprocess.run(
-        ["python", "-m", "tools.compare", "absent"],
-        cwd=reproduced,
-        env=environment(reproduced),
-        capture_output=True,
-        text=True,
-    )
+    ended = call(reproduced, "python", "-m", "tools.compare", "absent")
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     assert ended.stderr == (
         "unknown Git revision 'absent': it takes a git revision or the name of an experiment.\n"

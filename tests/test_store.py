@@ -135,16 +135,18 @@ def extract(**changes) -> dict[str, tuple[int, int]]:
 
 
 @pytest.fixture(scope="module")
-def extracted_once(tmp_path_factory, vgg16_weights) -> Path:
+def extracted_once(build_once, vgg16_weights) -> Path:
     """A project folder of 30 images, split by fractions, with their results in the store."""
-    folder = tmp_path_factory.mktemp("filled")
-    with chdir(folder):
+
+    def fill(folder: Path) -> None:
         write_parameters(folder, TINY)
         draw_images(folder / "images", class_folders())
-        place_weights(vgg16_weights)
-        taken = extract(split__train=None, split__validation=0.25, split__test=0.25)
-    assert sum(total for _, total in taken.values()) > 30 and {count for count, _ in taken.values()} == {0}
-    return folder
+        with chdir(folder):
+            place_weights(vgg16_weights)
+            taken = extract(split__train=None, split__validation=0.25, split__test=0.25)
+        assert sum(total for _, total in taken.values()) > 30 and {count for count, _ in taken.values()} == {0}
+
+    return build_once("filled", fill)
 
 
 @pytest.fixture
