@@ -8,8 +8,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import chdir
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,11 @@ CLASSES = ("pear's", 'äp,fel "rot"')  # of `trained`
 SIZE = 32  # pixels, of `trained`
 
 
-REAL = {"vgg16_weights", "repository", "judged"}  # fixtures of the slow tests: real weights or a DVC repository
+REAL = {
+    "vgg16_weights",
+    "repository",
+    "judged",
+}  # fixtures of the slow tests: real weights or a DVC repository
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,7 +62,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & REAL:
             item.add_marker("slow")
-        kind = "repository" if "repository" in fixtures else "weights" if "vgg16_weights" in fixtures else "neither"
+        kind = (
+            "repository"
+            if "repository" in fixtures
+            else "weights"
+            if "vgg16_weights" in fixtures
+            else "neither"
+        )
         slow[kind].append(item)
     slow["neither"].sort(key=lambda item: item.get_closest_marker("slow") is None)
     half = max(len(items) // 2 - len(slow["repository"]), 0)
@@ -79,11 +89,28 @@ def write_parameters(folder: Path, changes: dict, source: Path = DEFAULTS) -> No
     yaml.dump(values, folder / "params.yaml")
 
 
-def names(message: str, *facts: object) -> bool:
+def states(message: str, *facts: object) -> bool:
     """Whether `message` has each of `facts`, not as a part of a longer word or number."""
     for fact in map(str, facts):
-        assert re.search(rf"(?<![\w.]){re.escape(fact)}(?!\w|\.\d)", message), f"{fact!r} is not in {message!r}"
+        assert re.search(rf"(?<![\w.]){re.escape(fact)}(?!\w|\.\d)", message), (
+            f"{fact!r} is not in {message!r}"
+        )
     return True
+
+
+def shows_something(picture: Path) -> bool:
+    """Whether `picture` is a whole image, and not of one shade only."""
+    with Image.open(picture) as image:
+        darkest, brightest = image.convert("L").getextrema()
+    return darkest < brightest
+
+
+@contextmanager
+def refused(*facts: object) -> Iterator[None]:
+    """Assert that the block ends as a stage does for a user's mistake, with one line that has all `facts`."""
+    with pytest.raises(SystemExit) as end:
+        yield
+    assert states(end.value.code, *facts) and "\n" not in end.value.code
 
 
 def draw_images(folder: Path, names: list[str], seed: int = 0, size: tuple[int, int] = (40, 30)) -> None:

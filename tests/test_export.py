@@ -24,7 +24,9 @@ from tests.conftest import (
     class_folders,
     draw_images,
     place_weights,
+    refused,
     run,
+    states,
     write_parameters,
 )
 from tools import export, gate
@@ -117,7 +119,7 @@ def test_every_format_predicts_the_same(project, capsys, form):
     said = capsys.readouterr().out
     ((difference, tolerance),) = differences(said)
     assert difference < 1e-5 < tolerance == 1e-4
-    assert "the predicted class on 0 of 8 images\nholds  fine_tuned.accuracy at least 0.5: " in said
+    assert states(said, "0 of 8 images", "holds", "fine_tuned.accuracy at least 0.5")
 
     folder = project / f"export/fine_tuned_{form}"
     assert {file.name for file in folder.iterdir()} == {FILES[form], "model.json"}
@@ -126,13 +128,14 @@ def test_every_format_predicts_the_same(project, capsys, form):
     assert np.ptp(expected) > 0.01
     assert run_elsewhere(form, folder, pixels) == pytest.approx(expected, abs=1e-5)
     assert run_elsewhere(form, folder, pixels[1:2]) == pytest.approx(expected[1:2], abs=1e-5)
-    assert json.loads((folder / "model.json").read_text()) == {
+    description = json.loads((folder / "model.json").read_text())
+    assert states(description.pop("input"), "(n, 32, 32, 3)", "float32", "RGB", 0, 255)
+    assert states(description.pop("output"), "(n, 1)", "float32", "probability of pear", "threshold")
+    assert description == {
         "class_names": ["apple", "pear"],
         "threshold": models.load(Path("data/models/fine_tuned.keras"))[2],
         "size": 32,
         "interpolation": "bilinear",
-        "input": "(n, 32, 32, 3) float32: RGB pixels from 0 to 255",
-        "output": "(n, 1) float32: the probability of pear, which is predicted above the threshold",
         "computes_in": "float32",
     }
 
@@ -145,7 +148,7 @@ def test_a_model_in_bfloat16_is_exported_in_float32_where_the_runtime_has_nothin
     export.main("head", form, Path("export"))
     said, folder = capsys.readouterr().out, Path(f"export/head_{form}")
     description = json.loads((folder / "model.json").read_text())
-    assert description["output"] == "(n, 3) float32: of each class its probability, in that order"
+    assert states(description["output"], "(n, 3)", "float32", "of each class", "probability")
     expected = models.load(Path("data/models/head.keras"))[0].predict(some_images(), verbose=0)
     found = run_elsewhere(form, folder, some_images())
     assert found.sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
@@ -171,11 +174,9 @@ def test_refused_where_it_predicts_otherwise(project, monkeypatch):
         real(wrong, names, threshold, form, file)
 
     monkeypatch.setattr(export, "write", damage)
-    with pytest.raises(
-        UserError, match=r"^not exported: probabilities differ .* by up to \d\.\de-0[34] \(tol"
-    ) as end:
+    with pytest.raises(UserError, match=r"not exported.* by up to \d\.\de-0[34] ") as end:
         export.main("fine_tuned", "keras", Path("export"))
-    assert "\n" not in str(end.value)
+    assert "\n" not in str(end.value) and states(str(end.value), "tolerance", "0.0001")
     assert Path("export/fine_tuned_keras/model.keras").read_bytes() == kept
     before = sorted(project.rglob("*"))
     with pytest.raises(UserError):
@@ -187,16 +188,14 @@ def test_refused_where_it_predicts_otherwise(project, monkeypatch):
 
 def test_refused_where_a_probability_is_no_number():
     sound = np.array([[0.4, 0.6], [0.7, 0.3]])
-    with pytest.raises(UserError, match="by up to nan"):
+    with refused("not exported", "nan", "tolerance"):
         export.compare(sound * np.nan, sound, 0.5, 1, "itself")
 
 
 def test_refused_where_the_gate_is_not_met(project, capsys):
     change(gate__rules=["fine_tuned.loss at most 0.001", "head.accuracy at least 1"], gate__standard_errors=0)
     before = sorted(project.rglob("*"))
-    with pytest.raises(
-        UserError, match=r"^not exported: the gate's rule 'fine_tuned.loss at most 0.001' fails \(0\.\d+, st"
-    ):
+    with refused("not exported", "gate", "'fine_tuned.loss at most 0.001'"):
         export.main("fine_tuned", "keras", Path("export"))
     assert sorted(project.rglob("*")) == before
     change(gate__rules=["fine_tuned.loss falls at most 0", "head.accuracy at least 1"])
@@ -213,7 +212,7 @@ def test_refused_where_the_split_has_other_classes(float32, project):
     Path("data/models").symlink_to(float32 / "data/models")
     split = pd.read_csv(float32 / "data/splits/test.csv").replace({"label": {"pear": "plum"}})
     split.to_csv("data/splits/test.csv", index=False)
-    with pytest.raises(UserError, match="was trained on other classes than data/splits/test.csv has"):
+    with refused("other classes", "data/splits/test.csv"):
         export.main("fine_tuned", "keras", Path("export"))
 
 
@@ -223,9 +222,7 @@ def test_refused_where_the_model_is_damaged(project):
     Path("data/models").mkdir()
     Path("data/splits/test.csv").touch()
     Path("data/models/head.keras").write_bytes(b"PK")
-    with pytest.raises(
-        UserError, match="^data/models/head.keras is no model that this pipeline saved: File is"
-    ):
+    with refused("data/models/head.keras", "no model", "not a zip file"):
         export.main("head", "onnx", Path("export"))
     assert not Path("export").exists()
 
@@ -234,8 +231,6 @@ def test_a_command_without_a_model(tmp_path):
     write_parameters(tmp_path, {})
     ended = call(tmp_path, "python", "-m", "tools.export", "--format", "onnx")
     assert ended.returncode == 1 and ended.stdout == ""
-    sentence = (
-        "data/models/fine_tuned.keras is missing: run dvc repro, or dvc pull it where a colleague pushed it."
-    )
-    assert ended.stderr.splitlines()[-1] == sentence and "Traceback" not in ended.stderr
+    assert states(ended.stderr.splitlines()[-1], "data/models/fine_tuned.keras", "dvc repro", "dvc pull")
+    assert "Traceback" not in ended.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["params.yaml"]
