@@ -23,6 +23,9 @@ from tests.warm_python import warm_python
 PROJECT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load(PROJECT / "dvc.yaml")
 LAST = ("report", "model_card")  # with what they need all stages but sample_dataset
+TRAINED = (  # stages that lead to the three models and their evaluation
+    "split_dataset extract_features audit_leakage extract_views train_head train_augmented fine_tune evaluate"
+).split()
 TINY = {
     "data.images": "images",
     "split.train": 7,
@@ -40,7 +43,8 @@ TINY = {
 }
 DEFAULTS = Path(__file__).with_name("params.yaml")
 CLASSES = ("pear's", 'äp,fel "rot"')  # of `trained`
-SIZE = 32  # pixels, of `trained`
+THREE_CLASSES = ("apple", "fig", "pear")  # of `trained_in_bfloat16`
+SIZE = 32  # pixels, of both and of `repository`
 
 
 REAL = {
@@ -222,16 +226,29 @@ def extracted(workspace, extraction) -> Path:
 @pytest.fixture(scope="session")
 def trained(build_once, vgg16_weights) -> Path:
     """A project folder with the three models, trained on tiny images of CLASSES, at SIZE. It stays as it is."""
+    return build_once("trained", lambda folder: train(folder, vgg16_weights, CLASSES, {}))
 
-    def train(folder: Path) -> None:
-        with chdir(folder):
-            write_parameters(folder, {**TINY, "image_size": SIZE})
-            draw_images(folder / "images", class_folders(CLASSES))
-            place_weights(vgg16_weights)
-            run("split_dataset", "extract_features", "audit_leakage", "extract_views")
-            run("train_head", "train_augmented", "fine_tune", "evaluate")
 
-    return build_once("trained", train)
+@pytest.fixture(scope="session")
+def trained_in_bfloat16(build_once, vgg16_weights) -> Path:
+    """The same with images of THREE_CLASSES and a conv base that computes in bfloat16."""
+    changes = {"conv_base.precision": "bfloat16", "head.epochs": 20}
+    return build_once("bfloat16", lambda folder: train(folder, vgg16_weights, THREE_CLASSES, changes))
+
+
+def train(folder: Path, weights: Path, classes: tuple[str, ...], changes: dict) -> None:
+    write_parameters(folder, {**TINY, "image_size": SIZE, **changes})
+    draw_images(folder / "images", class_folders(classes))
+    with chdir(folder):
+        place_weights(weights)
+        run(*TRAINED)
+
+
+@pytest.fixture
+def trained_copy(trained, tmp_path, monkeypatch) -> Path:
+    """A copy of what is in `trained`, as the working directory."""
+    monkeypatch.chdir(shutil.copytree(trained, tmp_path / "copy", symlinks=True))
+    return tmp_path / "copy"
 
 
 def place_weights(file: Path) -> None:
@@ -257,7 +274,7 @@ def make_repository(folder: Path) -> None:
         shutil.copytree(PROJECT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(PROJECT / file, folder)
-    write_parameters(folder, {**TINY, "data.images": "data/raw/mine"})
+    write_parameters(folder, {**TINY, "image_size": SIZE, "data.images": "data/raw/mine"})
     run_in(folder, "git", "init", "--quiet", "--initial-branch", "main")
     run_in(folder, "dvc", "init", "--quiet")
     shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")

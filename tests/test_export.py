@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from contextlib import chdir
 from pathlib import Path
 
 import keras
@@ -17,46 +16,11 @@ from PIL import Image
 
 from stages.shared import models
 from stages.shared.command import UserError
-from tests.conftest import (
-    TINY,
-    call,
-    change,
-    class_folders,
-    draw_images,
-    place_weights,
-    refused,
-    run,
-    states,
-    write_parameters,
-)
+from tests.conftest import CLASSES, SIZE, call, change, refused, states, write_parameters
 from tools import export, gate
 from tools.runtimes import FILES
 
-SMALL = {"gate.rules": ["fine_tuned.accuracy at least 0.5", "head.accuracy at least 0.2"], "image_size": 32}
-
-
-@pytest.fixture(scope="module")
-def float32(build_once, vgg16_weights) -> Path:
-    """A workspace with a fine-tuned model of two classes. It stays as it is."""
-    stages = ("split_dataset", "extract_features", "extract_views", "train_augmented", "fine_tune")
-    return build_once("float32", lambda folder: train(folder, vgg16_weights, class_folders(), {}, stages))
-
-
-@pytest.fixture(scope="module")
-def bfloat16(build_once, vgg16_weights) -> Path:
-    """A workspace with a head, of three classes, whose conv base computes in bfloat16. It stays as it is."""
-    images = class_folders(("apple", "pear", "plum"))
-    stages = ("split_dataset", "extract_features", "train_head")
-    changes = {"conv_base.precision": "bfloat16", "head.epochs": 20}
-    return build_once("bfloat16", lambda folder: train(folder, vgg16_weights, images, changes, stages))
-
-
-def train(folder: Path, weights: Path, images: list[str], changes: dict, stages: tuple[str, ...]) -> None:
-    with chdir(folder):
-        write_parameters(folder, {**TINY, **SMALL, **changes})
-        draw_images(folder / "images", images)
-        place_weights(weights)
-        run(*stages)
+RULES = ["fine_tuned.accuracy at least 0.5", "head.accuracy at least 0.2"]
 
 
 @pytest.fixture(autouse=True)
@@ -66,9 +30,9 @@ def few_resamples(monkeypatch):
 
 
 @pytest.fixture
-def project(float32, tmp_path, monkeypatch) -> Path:
-    """A working directory with what `float32` has."""
-    return enter(float32, tmp_path, monkeypatch)
+def project(trained, tmp_path, monkeypatch) -> Path:
+    """A working directory with what `trained` has."""
+    return enter(trained, tmp_path, monkeypatch)
 
 
 def enter(trained: Path, folder: Path, monkeypatch) -> Path:
@@ -76,6 +40,7 @@ def enter(trained: Path, folder: Path, monkeypatch) -> Path:
         (folder / name).symlink_to(trained / name)
     shutil.copy(trained / "params.yaml", folder)
     monkeypatch.chdir(folder)
+    change(gate__rules=RULES)
     return folder
 
 
@@ -100,9 +65,11 @@ def run_elsewhere(form: str, folder: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def some_images() -> np.ndarray:
-    """Return three test images as model.json says: (3, 32, 32, 3) float32."""
+    """Return three test images as model.json says: (3, SIZE, SIZE, 3) float32."""
     files = pd.read_csv("data/splits/test.csv")["path"].iloc[[0, 3, 5]]
-    images = [Image.open(Path("images") / file).resize((32, 32), Image.Resampling.BILINEAR) for file in files]
+    images = [
+        Image.open(Path("images") / file).resize((SIZE, SIZE), Image.Resampling.BILINEAR) for file in files
+    ]
     return np.stack(images).astype("float32")
 
 
@@ -129,12 +96,12 @@ def test_every_format_predicts_the_same(project, capsys, form):
     assert run_elsewhere(form, folder, pixels) == pytest.approx(expected, abs=1e-5)
     assert run_elsewhere(form, folder, pixels[1:2]) == pytest.approx(expected[1:2], abs=1e-5)
     description = json.loads((folder / "model.json").read_text())
-    assert states(description.pop("input"), "(n, 32, 32, 3)", "float32", "RGB", 0, 255)
-    assert states(description.pop("output"), "(n, 1)", "float32", "probability of pear", "threshold")
+    assert states(description.pop("input"), f"(n, {SIZE}, {SIZE}, 3)", "float32", "RGB", 0, 255)
+    assert states(description.pop("output"), "(n, 1)", "float32", f"probability of {CLASSES[1]}", "threshold")
     assert description == {
-        "class_names": ["apple", "pear"],
+        "class_names": list(CLASSES),
         "threshold": models.load(Path("data/models/fine_tuned.keras"))[2],
-        "size": 32,
+        "size": SIZE,
         "interpolation": "bilinear",
         "computes_in": "float32",
     }
@@ -142,9 +109,9 @@ def test_every_format_predicts_the_same(project, capsys, form):
 
 @pytest.mark.parametrize("form", ["savedmodel", "tflite"])
 def test_a_model_in_bfloat16_is_exported_in_float32_where_the_runtime_has_nothing_else(
-    bfloat16, tmp_path, monkeypatch, capsys, form
+    trained_in_bfloat16, tmp_path, monkeypatch, capsys, form
 ):
-    enter(bfloat16, tmp_path, monkeypatch)
+    enter(trained_in_bfloat16, tmp_path, monkeypatch)
     export.main("head", form, Path("export"))
     said, folder = capsys.readouterr().out, Path(f"export/head_{form}")
     description = json.loads((folder / "model.json").read_text())
@@ -206,11 +173,11 @@ def test_refused_where_the_gate_is_not_met(project, capsys):
     )  # these rules are of another model, and against another commit
 
 
-def test_refused_where_the_split_has_other_classes(float32, project):
+def test_refused_where_the_split_has_other_classes(trained, project):
     Path("data").unlink()
     Path("data/splits").mkdir(parents=True)
-    Path("data/models").symlink_to(float32 / "data/models")
-    split = pd.read_csv(float32 / "data/splits/test.csv").replace({"label": {"pear": "plum"}})
+    Path("data/models").symlink_to(trained / "data/models")
+    split = pd.read_csv(trained / "data/splits/test.csv").replace({"label": {CLASSES[1]: "plum"}})
     split.to_csv("data/splits/test.csv", index=False)
     with refused("other classes", "data/splits/test.csv"):
         export.main("fine_tuned", "keras", Path("export"))

@@ -163,7 +163,7 @@ def test_its_limits_follow_from_the_numbers(workspace):
         ("Naming every image “cat”", "0.250", "no 95 % interval"),
         ("fewer images to learn from", "“dog”", 4),
         ("fewer test images", "“cat”", 5, "0.200", "recall"),
-        ("20 test images", "0.0500 of accuracy", "95 %", "0.550"),
+        ("0.0500 of accuracy", "20 test images", "95 %", "0.550"),
         ("The head misses", "“cat”", "0.250"),
         ("The augmented model misses", "“dog”", "0.000"),
     ):

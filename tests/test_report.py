@@ -37,7 +37,9 @@ from tests.browser import CHROMIUM
 from tests.conftest import (
     PIPELINE,
     PROJECT,
+    SIZE,
     TINY,
+    TRAINED,
     class_folders,
     draw_images,
     place_weights,
@@ -86,14 +88,13 @@ def reported(build_once, tmp_path_factory, vgg16_weights):
 
 def run_and_report(folder: Path, weights: Path) -> None:
     with chdir(folder):
-        write_parameters(folder, {**TINY, "data.labels_from": "images/labels.csv"})
+        write_parameters(folder, {**TINY, "image_size": SIZE, "data.labels_from": "images/labels.csv"})
         files = [f"{number}{FILE}.png" for number in range(45)]
         draw_images(folder / "images", files)
         labels = pd.DataFrame({"file": files, "label": np.repeat(LABELS, 15)})
         labels.to_csv("images/labels.csv", index=False)
         place_weights(weights)
-        run("split_dataset", "extract_features", "audit_leakage", "extract_views")
-        run("train_head", "train_augmented", "fine_tune", "evaluate", "report")
+        run(*TRAINED, "report")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 from stages.shared.images import BLOCK
 from stages.shared.store import Store
 from tests.conftest import (
+    SIZE,
     TINY,
     arguments,
     change,
@@ -141,7 +142,7 @@ def extracted_once(build_once, vgg16_weights) -> Path:
     """A project folder of 30 images, split by fractions, with their results in the store."""
 
     def fill(folder: Path) -> None:
-        write_parameters(folder, TINY)
+        write_parameters(folder, {**TINY, "image_size": SIZE})
         draw_images(folder / "images", class_folders())
         with chdir(folder):
             place_weights(vgg16_weights)
@@ -221,9 +222,8 @@ def stored_in(folder: Path) -> int:
 def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
     place_weights(vgg16_weights)
     draw_images(Path("images"), class_folders(each=120))
-    change(
-        split__train=None, split__validation=0.1, split__test=0.1, store__gigabytes=0.1, store__folder="store"
-    )
+    change(image_size=SIZE, store__gigabytes=0.1, store__folder="store")
+    change(split__train=None, split__validation=0.1, split__test=0.1)
     run("split_dataset")
     command = [sys.executable, "-m", "stages.extract_features", *arguments("extract_features")]
     stage = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
