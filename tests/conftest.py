@@ -8,7 +8,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from contextlib import chdir
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,14 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from bench import pipeline
 from tests.warm_python import warm_python
 
 PROJECT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load(PROJECT / "dvc.yaml")
 LAST = ("report", "model_card")  # with what they need all stages but sample_dataset
+TRAINED = (  # stages that lead to the three models and their evaluation
+    "split_dataset extract_features audit_leakage extract_views train_head train_augmented fine_tune evaluate"
+).split()
 TINY = {
     "data.images": "images",
     "split.train": 7,
@@ -40,11 +43,78 @@ TINY = {
 }
 DEFAULTS = Path(__file__).with_name("params.yaml")
 CLASSES = ("pear's", 'äp,fel "rot"')  # of `trained`
-SIZE = 32  # pixels, of `trained`
+THREE_CLASSES = ("apple", "fig", "pear")  # of `trained_in_bfloat16`
+SIZE = 32  # pixels, of both and of `repository`
+
+
+REAL = {
+    "vgg16_weights",
+    "repository",
+    "judged",
+}  # fixtures of the slow tests: real weights or a DVC repository
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what reaches a fixture of REAL, and let each of two processes begin with slow tests.
+
+    pytest-xdist gives one process the first half of all tests and the other the second, and whoever is done
+    takes from the end of what the other has left. The tests with a repository, and those with weights, are
+    the beginnings of the halves, so that each process makes what the other does not need at that time.
+    """
+    slow = {"repository": [], "weights": [], "neither": []}
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & REAL:
+            item.add_marker("slow")
+        kind = (
+            "repository"
+            if "repository" in fixtures
+            else "weights"
+            if "vgg16_weights" in fixtures
+            else "neither"
+        )
+        slow[kind].append(item)
+    slow["neither"].sort(key=lambda item: item.get_closest_marker("slow") is None)
+    half = max(len(items) // 2 - len(slow["repository"]), 0)
+    first, second = slow["neither"][:half], slow["neither"][half:]
+    items[:] = [*slow["repository"], *first, *slow["weights"], *second]
 
 
 def write_parameters(folder: Path, changes: dict, source: Path = DEFAULTS) -> None:
-    pipeline.write_parameters(folder, changes, source)
+    """Write `source` to `folder`/params.yaml with `changes`, given by dotted keys."""
+    yaml = YAML()
+    values = yaml.load(source)
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        section = values
+        for part in sections:
+            section = section[part]
+        section[name] = value
+    yaml.dump(values, folder / "params.yaml")
+
+
+def states(message: str, *facts: object) -> bool:
+    """Whether `message` has each of `facts`, not as a part of a longer word or number."""
+    for fact in map(str, facts):
+        assert re.search(rf"(?<![\w.]){re.escape(fact)}(?!\w|\.\d)", message), (
+            f"{fact!r} is not in {message!r}"
+        )
+    return True
+
+
+def shows_something(picture: Path) -> bool:
+    """Whether `picture` is a whole image, and not of one shade only."""
+    with Image.open(picture) as image:
+        darkest, brightest = image.convert("L").getextrema()
+    return darkest < brightest
+
+
+@contextmanager
+def refused(*facts: object) -> Iterator[None]:
+    """Assert that the block ends as a stage does for a user's mistake, with one line that has all `facts`."""
+    with pytest.raises(SystemExit) as end:
+        yield
+    assert states(end.value.code, *facts) and "\n" not in end.value.code
 
 
 def draw_images(folder: Path, names: list[str], seed: int = 0, size: tuple[int, int] = (40, 30)) -> None:
@@ -92,32 +162,57 @@ def change(**changes) -> None:
 
 def environment(project: Path = PROJECT) -> dict[str, str]:
     """Return what a subprocess needs to find the stages of `project` and this Python."""
-    warm = [warm_python()] if project != PROJECT else []  # for what DVC runs
-    path = os.pathsep.join(map(str, [*warm, Path(sys.executable).parent, os.environ["PATH"]]))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PYTHONPATH": str(project), "PATH": path, "DVC_NO_ANALYTICS": "1"}
 
 
 @pytest.fixture(scope="session")
-def vgg16_weights(tmp_path_factory) -> Path:
-    """VGG16's real ImageNet weights, as fetch_weights writes them."""
-    folder = tmp_path_factory.mktemp("weights")
-    write_parameters(folder, {})
-    file = folder / "conv_base.weights.h5"
-    command = [sys.executable, "-m", "stages.fetch_weights", str(file)]
-    subprocess.run(command, cwd=folder, env=environment(), check=True)
-    return file
+def build_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return a function that gives the folder of a name, and lets one test process fill it for all."""
+    common = tmp_path_factory.getbasetemp()
+    if worker_id != "master":  # of pytest-xdist, whose processes have a folder each
+        common = common.parent
+
+    def build(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, unfinished = common / f"built/{name}", common / f"unfinished/{name}"
+        for parent in (folder.parent, unfinished.parent):
+            parent.mkdir(exist_ok=True)
+        with (common / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                fill(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return build
 
 
 @pytest.fixture(scope="session")
-def extraction(tmp_path_factory, vgg16_weights) -> Path:
+def vgg16_weights(build_once) -> Path:
+    """VGG16's real ImageNet weights, as fetch_weights writes them."""
+
+    def fetch(folder: Path) -> None:
+        with chdir(folder):
+            write_parameters(folder, {})
+            run("fetch_weights")
+
+    return build_once("weights", fetch) / "data/weights/conv_base.weights.h5"
+
+
+@pytest.fixture(scope="session")
+def extraction(build_once, vgg16_weights) -> Path:
     """A project folder with splits, weights, features and views of the tiny images."""
-    folder = tmp_path_factory.mktemp("extraction")
-    write_parameters(folder, TINY)
-    draw_images(folder / "images", class_folders())
-    with chdir(folder):
-        place_weights(vgg16_weights)
-        run("split_dataset", "extract_features", "audit_leakage", "extract_views")
-    return folder
+
+    def extract(folder: Path) -> None:
+        write_parameters(folder, TINY)
+        draw_images(folder / "images", class_folders())
+        with chdir(folder):
+            place_weights(vgg16_weights)
+            run("split_dataset", "extract_features", "audit_leakage", "extract_views")
+
+    return build_once("extraction", extract)
 
 
 @pytest.fixture
@@ -129,16 +224,31 @@ def extracted(workspace, extraction) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, vgg16_weights) -> Path:
-    """A project folder with the three models, trained on tiny images of CLASSES, at SIZE."""
-    folder = tmp_path_factory.mktemp("trained")
+def trained(build_once, vgg16_weights) -> Path:
+    """A project folder with the three models, trained on tiny images of CLASSES, at SIZE. It stays as it is."""
+    return build_once("trained", lambda folder: train(folder, vgg16_weights, CLASSES, {}))
+
+
+@pytest.fixture(scope="session")
+def trained_in_bfloat16(build_once, vgg16_weights) -> Path:
+    """The same with images of THREE_CLASSES and a conv base that computes in bfloat16."""
+    changes = {"conv_base.precision": "bfloat16", "head.epochs": 20}
+    return build_once("bfloat16", lambda folder: train(folder, vgg16_weights, THREE_CLASSES, changes))
+
+
+def train(folder: Path, weights: Path, classes: tuple[str, ...], changes: dict) -> None:
+    write_parameters(folder, {**TINY, "image_size": SIZE, **changes})
+    draw_images(folder / "images", class_folders(classes))
     with chdir(folder):
-        write_parameters(folder, {**TINY, "image_size": SIZE})
-        draw_images(folder / "images", class_folders(CLASSES))
-        place_weights(vgg16_weights)
-        run("split_dataset", "extract_features", "audit_leakage", "extract_views")
-        run("train_head", "train_augmented", "fine_tune", "evaluate")
-    return folder
+        place_weights(weights)
+        run(*TRAINED)
+
+
+@pytest.fixture
+def trained_copy(trained, tmp_path, monkeypatch) -> Path:
+    """A copy of what is in `trained`, as the working directory."""
+    monkeypatch.chdir(shutil.copytree(trained, tmp_path / "copy", symlinks=True))
+    return tmp_path / "copy"
 
 
 def place_weights(file: Path) -> None:
@@ -148,17 +258,11 @@ def place_weights(file: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory, worker_id) -> Path:
-    """A repository as `make_repository` makes it; one test process makes it for all."""
-    common = tmp_path_factory.getbasetemp()
-    if worker_id != "master":  # of pytest-xdist, whose processes have a folder each
-        common = common.parent
-    with (common / "repository.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (common / "repository").exists():
-            make_repository(common / "unfinished")
-            (common / "unfinished").rename(common / "repository")
-    return shutil.copytree(common / "repository", tmp_path_factory.mktemp("own") / "repository")
+def repository(build_once, tmp_path_factory) -> Path:
+    """A repository as `make_repository` makes it, of this test process alone."""
+    return shutil.copytree(
+        build_once("repository", make_repository), tmp_path_factory.mktemp("own") / "repository"
+    )
 
 
 def make_repository(folder: Path) -> None:
@@ -170,7 +274,7 @@ def make_repository(folder: Path) -> None:
         shutil.copytree(PROJECT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(PROJECT / file, folder)
-    write_parameters(folder, {**TINY, "data.images": "data/raw/mine"})
+    write_parameters(folder, {**TINY, "image_size": SIZE, "data.images": "data/raw/mine"})
     run_in(folder, "git", "init", "--quiet", "--initial-branch", "main")
     run_in(folder, "dvc", "init", "--quiet")
     shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
@@ -185,8 +289,16 @@ def make_repository(folder: Path) -> None:
     assert reproduce(folder) == set()
 
 
+def call(folder: Path, *command: str) -> subprocess.CompletedProcess:
+    """Run `command` in `folder`, with the code that lies there, or else this project's."""
+    variables = environment(folder if (folder / "stages").exists() else PROJECT)
+    if command[0] in ("python", "dvc"):
+        variables["PATH"] = os.pathsep.join([str(warm_python()), variables["PATH"]])
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+
+
 def run_in(folder: Path, *command: str) -> str:
-    ended = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    ended = call(folder, *command)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 

@@ -21,10 +21,9 @@ from stages.shared.inference import forward
 from stages.shared.parameters import read_parameters
 from stages.shared.splits import read_split
 from stages.train_head import Parameters as HeadParameters
-from tests.conftest import CLASSES, SIZE, change, class_folders, draw_images, environment, place_weights, run
+from tests.conftest import CLASSES, SIZE, THREE_CLASSES, TRAINED, change, environment, run
 
 WEIGHTS = Path("data/weights/conv_base.weights.h5")
-TRAININGS = ("train_head", "train_augmented", "fine_tune")
 
 
 def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
@@ -122,24 +121,21 @@ def test_saved_models_predict_from_images_what_evaluate_found(trained, monkeypat
     assert_saved_models_predict_what_evaluate_found(tuple(sorted(CLASSES)), SIZE)
 
 
-def test_saved_models_of_three_classes_in_bfloat16_do_so_too(workspace, vgg16_weights):
-    classes = ("apple", "fig", "pear")
-    draw_images(Path("images"), class_folders(classes))
-    place_weights(vgg16_weights)
-    change(conv_base__precision="bfloat16")
-    run("split_dataset", "extract_features", "audit_leakage", "extract_views", *TRAININGS, "evaluate")
+def test_saved_models_of_three_classes_in_bfloat16_do_so_too(trained_in_bfloat16, monkeypatch):
+    monkeypatch.chdir(trained_in_bfloat16)
     assert np.load("data/features/train.npy", allow_pickle=False).dtype == "float16"
-    assert_saved_models_predict_what_evaluate_found(classes, 64)
+    assert_saved_models_predict_what_evaluate_found(THREE_CLASSES, SIZE)
 
 
-def test_a_row_depends_on_no_other_image(extracted):
+def test_a_row_depends_on_no_other_image(trained, monkeypatch):
+    monkeypatch.chdir(trained)
     parameters = read_parameters(HeadParameters)
-    run_base = forward(conv_base.load(parameters.conv_base, 64, WEIGHTS), ["block5_pool"])
+    run_base = forward(conv_base.load(parameters.conv_base, SIZE, WEIGHTS), ["block5_pool"])
     split = read_split(Path("data/splits/test.csv"))
     stored = np.load("data/features/test.npy", allow_pickle=False)
     for row in range(len(split)):
         alone = split.iloc[[row]]
-        _, pixels = next(read_blocks(alone, Path("images"), 64, "bilinear"))
+        _, pixels = next(read_blocks(alone, Path("images"), SIZE, "bilinear"))
         np.testing.assert_array_equal(run_base(pixels)[0][0], stored[row])
 
 
@@ -182,16 +178,17 @@ def test_views_hold_the_base_on_each_view_and_their_activations_lead_to_their_fe
     np.testing.assert_allclose(top(activations[1]).numpy(), features[1], rtol=1e-5, atol=1e-4)
 
 
-def test_equal_runs_write_equal_bytes(extracted):
-    def written() -> dict[str, bytes]:
+def test_equal_runs_write_equal_bytes(trained, trained_copy):
+    """Also where the files of the first run are still there."""
+
+    def written(folder: Path) -> dict[str, bytes]:
         return {
-            str(file): file.read_bytes()
-            for file in Path().glob("*/**/*.*")
+            str(file.relative_to(folder)): file.read_bytes()
+            for file in folder.glob("*/**/*.*")
             if file.suffix in (".keras", ".csv", ".png", ".json", ".npy")
         }
 
-    run(*TRAININGS, "evaluate")
-    first = written()
-    run("split_dataset", "extract_features", "audit_leakage", "extract_views", *TRAININGS, "evaluate")
-    assert first == written()
+    run(*TRAINED)
+    first = written(trained)
+    assert first == written(trained_copy)
     assert sum(name.endswith(".keras") for name in first) == 3

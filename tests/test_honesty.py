@@ -63,7 +63,7 @@ def test_dvc_gives_no_training_a_file_of_the_test_split(stage):
         assert not any(Path(file).is_relative_to(dep) for file in (SPLIT, *STORED)), dep
 
 
-def test_no_training_opens_a_file_of_the_test_split_or_depends_on_it(extracted):
+def test_no_training_opens_a_file_of_the_test_split_or_depends_on_it(trained_copy):
     hidden = {Path(file).resolve() for file in (SPLIT, *STORED, *images_of_the_test_split())}
     assert len(hidden) == 4 + 8 and all(file.exists() for file in hidden)
     with watching() as files:
@@ -84,7 +84,7 @@ def test_no_training_opens_a_file_of_the_test_split_or_depends_on_it(extracted):
     assert read_outputs(*TRAININGS) == trained
 
 
-def test_what_is_stored_of_other_images_does_not_depend_on_the_test_images(extracted):
+def test_what_is_stored_of_other_images_does_not_depend_on_the_test_images(trained_copy):
     before = read_outputs("extract_features", "extract_views")
     test = read_split(Path(SPLIT))
     draw_images(Path("images"), test["path"].tolist(), seed=1)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from stages.shared.images import BLOCK, decode, fault, read_blocks, read_pixels
+from tests.conftest import refused, states
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 4, 3)).astype("uint8")
 
@@ -72,13 +73,13 @@ def test_exif_orientation_is_honoured():
 def test_faults():
     whole = encoded(Image.fromarray(RGB.repeat(20, 0).repeat(20, 1)), "JPEG")
     assert fault(whole) is None
-    assert "truncated" in fault(whole[:-300])
-    assert fault(b"") == "the file is empty"
+    assert states(fault(whole[:-300]), "truncated")
+    assert states(fault(b""), "empty")
     assert fault(b"GIF89a but no more") is not None
-    assert fault(b"hello") == "not an image"
-    for dtype, kind in (("float32", "floating-point numbers"), ("int32", "integers of 32 bits")):
+    assert states(fault(b"hello"), "not an image")
+    for dtype, kind in (("float32", "floating-point"), ("int32", "32 bits")):
         image = encoded(Image.fromarray(np.full((2, 2), 255, dtype)), "TIFF")
-        assert fault(image) == f"its pixels are {kind} of unknown range"
+        assert states(fault(image), kind, "range")
 
 
 def split_of(folder: Path, count: int) -> pd.DataFrame:
@@ -111,10 +112,8 @@ def test_nearest_takes_pixels_as_they_are(tmp_path):
 def test_a_change_since_the_split_is_noticed(tmp_path):
     split = split_of(tmp_path, 2)
     (tmp_path / "1.png").write_bytes(encoded(Image.fromarray(RGB[::-1])))
-    with pytest.raises(SystemExit, match=r"1\.png has changed since the split was made: run dvc repro"):
+    with refused(tmp_path / "1.png", "changed", "dvc repro"):
         list(read_blocks(split, tmp_path, 5, "bilinear"))
     (tmp_path / "1.png").unlink()
-    with pytest.raises(
-        SystemExit, match=r"1\.png can no longer be read \(No such file or directory\): run dvc repro"
-    ):
+    with refused(tmp_path / "1.png", "No such file or directory", "dvc repro"):
         list(read_blocks(split, tmp_path, 5, "bilinear"))

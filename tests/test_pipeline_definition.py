@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import DEFAULTS, PIPELINE, PROJECT, place_weights, run
+from tests.conftest import DEFAULTS, PIPELINE, PROJECT, SIZE, change, place_weights, run
 
 STAGES = PIPELINE["stages"]
 
@@ -171,6 +171,7 @@ def declared_keys(values: dict, declared: list[str]) -> dict:
 
 def test_each_stage_reads_no_parameter_but_the_declared_ones(workspace, vgg16_weights):
     place_weights(vgg16_weights)
+    change(image_size=SIZE)
     yaml = YAML(typ="safe")
     everything = yaml.load(Path("params.yaml"))
     for name, stage in STAGES.items():

@@ -1,6 +1,7 @@
 """Where images come from, what is wrong with them, and which split they fall into."""
 
 import json
+import re
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from stages.shared.assignment import Split, assign
 from stages.shared.groups import place
 from stages.shared.splits import SPLITS
-from tests.conftest import change, class_folders, draw_images, run
+from tests.conftest import change, class_folders, draw_images, refused, run, states
 
 
 def members() -> dict[str, str]:
@@ -26,13 +27,13 @@ def report() -> dict:
     return json.loads(Path("metrics/split.json").read_text())
 
 
-def fails(**changes) -> str:
-    """Return the message with which split_dataset ends after `changes` to the parameters."""
+def fails(*facts: object, **changes) -> bool:
+    """Whether split_dataset ends after `changes` to the parameters with a message that has all `facts`."""
     change(**changes)
     with pytest.raises(SystemExit) as end:
         run("split_dataset")
     assert not Path("data/splits").exists() and not Path("metrics/split.json").exists()
-    return end.value.code
+    return states(end.value.code, *facts)
 
 
 def test_counts_per_class_are_exact(workspace):
@@ -109,7 +110,7 @@ def test_labels_from_file_names(workspace):
     run("split_dataset")
     assert report()["images"]["test"] == {"cat": 4, "dog": 4}
     draw_images(Path("flat"), ["puppy.png"])
-    with pytest.raises(SystemExit, match=r"1 files in flat are not named like cat\.12\.jpg.*puppy\.png"):
+    with refused(1, "flat", "cat.12.jpg", "puppy.png"):
         run("split_dataset")
 
 
@@ -132,36 +133,33 @@ def test_a_csv_that_dvc_has_made_a_link_to_its_cache(workspace):
 
 def test_a_csv_named_from_the_images_folder(workspace):
     Path("images/labels.csv").write_text("file,label\n")
-    assert fails(data__labels_from="labels.csv").endswith("Did you mean images/labels.csv?")
+    assert fails("data.labels_from", "images/labels.csv", data__labels_from="labels.csv")
 
 
 @pytest.mark.parametrize(
-    "rows, message",
+    "rows, facts",
     [
-        ("name,label\nx,y\n", "has the columns name, label: it needs file and label"),
-        ("file,label\nnone.png,a\n", "1 files of images/labels.csv are not there (in images): none.png"),
-        ("file,label\napple/0.png,a\napple/0.png,b\n", "are listed twice"),
-        ("file,label\napple/0.png,\n", "1 files of images/labels.csv have no label, or one with blanks"),
-        ("file,label\napple/0.png,a \n", "have no label, or one with blanks around it"),
-        ("file,label\n../images/apple/0.png,a\n", "are not written like apple/0.png, below the folder"),
-        ("file,label\n./apple/0.png,a\n", "are not written like apple/0.png, below the folder"),
-        ("file,label\napple/0.png,a,b\n", "1 rows of images/labels.csv do not have its 2 columns"),
-        ("file,label,label\napple/0.png,a,b\n", "it needs file and label, once each"),
-        (
-            "file,label\napple/0.png,a\n",
-            "29 files in images are not listed in images/labels.csv: apple/1.png",
-        ),
+        ("name,label\nx,y\n", ("columns", "name, label", "file and label")),
+        ("file,label\nnone.png,a\n", (1, "not there", "images", "none.png")),
+        ("file,label\napple/0.png,a\napple/0.png,b\n", ("twice", "apple/0.png")),
+        ("file,label\napple/0.png,\n", (1, "no label", "blanks", "apple/0.png")),
+        ("file,label\napple/0.png,a \n", (1, "no label", "blanks", "apple/0.png")),
+        ("file,label\n../images/apple/0.png,a\n", (1, "../images/apple/0.png", "like apple/0.png")),
+        ("file,label\n./apple/0.png,a\n", (1, "./apple/0.png", "like apple/0.png")),
+        ("file,label\napple/0.png,a,b\n", ("1 rows", "2 columns", "apple/0.png,a,b")),
+        ("file,label,label\napple/0.png,a,b\n", ("columns", "file, label, label", "once each")),
+        ("file,label\napple/0.png,a\n", (29, "not listed", "apple/1.png")),
     ],
 )
-def test_wrong_csv(workspace, rows, message):
+def test_wrong_csv(workspace, rows, facts):
     Path("images/labels.csv").write_text(rows)
-    assert message in fails(data__labels_from="images/labels.csv")
+    assert fails("images/labels.csv", *facts, data__labels_from="images/labels.csv")
 
 
 def test_csv_must_lie_where_dvc_sees_it(workspace):
     Path("labels.csv").write_text("file,label\n")
-    assert "'labels.csv', outside images: move it into that folder" in fails(data__labels_from="labels.csv")
-    assert "takes folder, filename or the path of a CSV file" in fails(data__labels_from="foldr")
+    assert fails("data.labels_from", "'labels.csv'", "outside images", data__labels_from="labels.csv")
+    assert fails("data.labels_from", "'foldr'", "folder", "filename", "CSV", data__labels_from="foldr")
 
 
 def break_images() -> None:
@@ -173,11 +171,13 @@ def break_images() -> None:
 
 def test_all_bad_images_are_listed_at_once(workspace):
     break_images()
-    message = fails()
-    assert message.startswith("3 of 31 files are no usable images")
-    assert "images/apple/3.png: " in message and "truncated" in message
-    assert "images/pear/5.png: the file is empty" in message
-    assert "images/pear/notes.txt: not an image" in message
+    with pytest.raises(SystemExit) as end:
+        run("split_dataset")
+    first, *bad = end.value.code.splitlines()
+    assert states(first, "3 of 31", "data.on_bad_image", "exclude")
+    facts = {"apple/3.png": "truncated", "pear/5.png": "empty", "pear/notes.txt": "not an image"}
+    for line, (file, reason) in zip(bad, facts.items(), strict=True):
+        assert states(line, f"images/{file}", reason)
 
 
 def test_excluded_images_are_recorded(workspace):
@@ -185,93 +185,102 @@ def test_excluded_images_are_recorded(workspace):
     change(data__on_bad_image="exclude", split__train=None)
     run("split_dataset")
     assert set(report()["excluded_images"]) == {"apple/3.png", "pear/5.png", "pear/notes.txt"}
-    assert report()["excluded_images"]["pear/5.png"] == "the file is empty"
+    assert states(report()["excluded_images"]["pear/5.png"], "empty")
     assert len(members()) == 28
 
 
 def test_identical_images_with_different_labels(workspace):
     Path("images/pear/x.png").write_bytes(Path("images/apple/2.png").read_bytes())
-    message = fails()
-    assert message.startswith("2 byte-identical images have different labels")
-    assert "apple/2.png: apple" in message and "pear/x.png: pear" in message
+    assert fails(2, "byte-identical", "labels", "apple/2.png: apple", "pear/x.png: pear")
 
 
 def test_one_class_only(workspace):
     draw_images(Path("single"), class_folders(("apple",)))
-    assert fails(data__images="single").startswith("single has images of one class only (apple)")
+    assert fails("single", "one class", "apple", data__images="single")
 
 
 def test_no_images_and_no_folder(workspace):
     Path("empty").mkdir()
-    assert "empty holds no images" in fails(data__images="empty")
-    assert "data.images is 'absent', which is no folder" in fails(data__images="absent")
+    assert fails("empty", "no images", "data.images", data__images="empty")
+    assert fails("data.images", "'absent'", "no folder", data__images="absent")
     draw_images(Path("images"), ["loose.png"])
-    message = fails(data__images="images")
-    assert "lie in no class folder" in message and "loose.png" in message
+    assert fails(1, "no class folder", "loose.png", data__images="images")
 
 
 def test_no_class_vanishes(workspace):
     draw_images(Path("images"), class_folders(("plum",)))
     Path("images/fig").mkdir()
-    assert fails() == "class folders of images without an image: fig. Fill or remove them."
+    assert fails("class folders", "without an image", "fig")
     Path("images/fig").rmdir()
     Path("images/apple/0.png").write_bytes(b"")
     for file in Path("images/plum").iterdir():
         file.write_text("no image")
-    message = fails(data__on_bad_image="exclude")
-    assert message == "no image of class plum is usable: images/plum/0.png, for one: not an image."
+    assert fails("class plum", "usable", "images/plum/0.png", "not an image", data__on_bad_image="exclude")
 
 
 def test_links_that_dvc_does_not_follow_are_errors(workspace):
     Path("images/apple").rename("elsewhere")
     Path("images/apple").symlink_to("../elsewhere")
     Path("images/pear/broken.png").symlink_to("nowhere")
-    message = fails()
-    assert message.startswith("2 entries of images are links to folders, broken links or no files: ")
-    assert "images/apple" in message and "images/pear/broken.png" in message
+    assert fails(2, "links", "images/apple", "images/pear/broken.png")
 
 
 def test_control_characters_in_names_are_errors(workspace):
     draw_images(Path("images"), ["cr\rx/0.png"])
-    assert "1 images in images have control characters in name or label" in fails()
+    assert fails(1, "control characters")
 
 
 def test_class_too_small_for_the_split(workspace):
-    assert (
-        "class 'apple' has 15 images, too few for this split: 0 of them would go to train (split.train: the rest)"
-        in fails(split__test=12, split__validation=4, split__train=None)
-    )
+    facts = ("'apple'", "15 images", 0, "split.train")
+    assert fails(*facts, split__test=12, split__validation=4, split__train=None)
     for number in range(14):
         Path(f"images/pear/{number}.png").unlink()
-    assert "class 'pear' has 1 images, too few for this split" in fails(
-        split__train=None, split__validation=0.2, split__test=0.2
-    )
+    assert fails("'pear'", "1 images", split__train=None, split__validation=0.2, split__test=0.2)
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    "changes, facts",
     [
-        ({"split__test": 0.2}, "mixes fractions with counts"),
-        ({"split__train": None, "split__test": 0.6, "split__validation": 0.4}, "nothing is left for train"),
-        ({"split__train": 0.5, "split__test": 0.4, "split__validation": 0.4}, "add up to too much"),
-        ({"split__test": 1.5}, "split.test is 1.5, but it takes a fraction of each class"),
-        ({"split__test": 0}, "split.test is 0, but it takes"),
-        ({"split__test": "many"}, "split.test is 'many', but it takes"),
+        ({"split__test": 0.2}, ("split", "fractions", "counts", 7, 4, 0.2)),
+        ({"split__train": None, "split__test": 0.6, "split__validation": 0.4}, ("split", "train", 0.6, 0.4)),
+        ({"split__train": 0.5, "split__test": 0.4, "split__validation": 0.4}, ("split", 0.5, 0.4)),
+        ({"split__test": 1.5}, ("split.test", 1.5, 0, 1)),
+        ({"split__test": 0}, ("split.test", 0, 1)),
+        ({"split__test": "many"}, ("split.test", "'many'", 0, 1)),
     ],
 )
-def test_wrong_shares(workspace, changes, message):
-    assert message in fails(**changes)
+def test_wrong_shares(workspace, changes, facts):
+    assert fails(*facts, **changes)
 
 
 @pytest.mark.parametrize(
-    "shares, digest", [((None, 0.25, 0.25), "8df8c4e407d732b8"), ((20, 10, 10), "5eca97288d626628")]
+    "train, validation, test", [(None, 0.25, 0.25), (0.5, 0.2, 0.1), (20, 10, 10), (None, 9, 7)]
 )
-def test_a_split_without_groups_is_the_one_before_there_were_groups(shares, digest):
-    train, validation, test = shares
-    split = Split(seed=0, train=train, validation=validation, test=test, group_by=None)
+def test_an_images_split_follows_from_seed_and_content(train, validation, test):
+    """The first 48 bits of SHA-256 of both are a fraction: from above test, validation, train; from below counts."""
+    split = Split(seed=3, train=train, validation=validation, test=test, group_by=None)
     keys = [sha256(bytes([number])).hexdigest() for number in range(100)]
-    splits = assign(pd.DataFrame({"label": ["cat", "dog"] * 50, "key": keys}), split)
-    assert sha256(" ".join(splits).encode()).hexdigest()[:16] == digest
+    table = pd.DataFrame({"label": ["cat", "dog"] * 50, "key": keys})
+    draws = {key: int.from_bytes(sha256(f"3 {key}".encode()).digest()[:6]) / 2**48 for key in keys}
+    expected = dict.fromkeys(keys, "none")
+    if test < 1:
+        lowest = 1 - test - validation - train if train else 0
+        for key, draw in draws.items():
+            if draw >= 1 - test:
+                expected[key] = "test"
+            elif draw >= 1 - test - validation:
+                expected[key] = "validation"
+            elif draw >= lowest:
+                expected[key] = "train"
+    else:
+        for label in ("cat", "dog"):
+            ranked = sorted(table["key"][table["label"] == label], key=draws.get)
+            for number, key in enumerate(ranked[: None if train is None else test + validation + train]):
+                expected[key] = (
+                    "test" if number < test else "validation" if number < test + validation else "train"
+                )
+    assert assign(table, split).tolist() == [expected[key] for key in keys]
+    assert set(expected.values()) >= set(SPLITS)
 
 
 def photos(animals: range, each: int = 2) -> list[str]:
@@ -333,10 +342,10 @@ def test_groups_stay_whole(workspace, capsys, group_by, shares):
         assert groups.to_dict() == {"train": 10, "validation": 5, "test": 5}
     if shares == (None, 9, 9):
         assert set(report()["images"]["test"].values()) <= {8, 10}
-        assert (
-            f"groups: {groups['train']} in train, {groups['validation']} in validation, {groups['test']} in test; "
-            "images per class differ by up to"
-        ) in capsys.readouterr().out
+        said = capsys.readouterr().out.splitlines()[-1]
+        assert states(said, *(f"{groups[name]} in {name}" for name in SPLITS)) and re.search(
+            r"by up to [01]\b", said
+        )
 
 
 def test_groups_come_as_near_to_the_counts_as_they_can(workspace, capsys):
@@ -346,11 +355,11 @@ def test_groups_come_as_near_to_the_counts_as_they_can(workspace, capsys):
     )
     splits = split_photos(split__train=None, split__validation=3, split__test=4)
     assert splits == {"animal1": "train", "animal2": "test", "animal3": "validation"}
-    assert "images per class differ by up to 0 from what split asks for" in capsys.readouterr().out
+    assert states(capsys.readouterr().out.splitlines()[-1], "by up to 0")
     splits = split_photos(split__validation=1, split__test=1)  # 15, 0 and 0 would be nearer
     assert set(splits.values()) == set(SPLITS)
     assert report()["images"]["train"] == {"a": 8, "b": 8}
-    assert "images per class differ by up to 5 from what split asks for" in capsys.readouterr().out
+    assert states(capsys.readouterr().out.splitlines()[-1], "by up to 5")
 
 
 def test_no_group_can_move_and_no_two_change_places_for_the_better():
@@ -412,52 +421,42 @@ def test_groups_with_identical_images_stay_together(workspace, shares):
 
 
 @pytest.mark.parametrize(
-    "group_by, message",
+    "group_by, facts",
     [
-        ("animal(", "split.group_by: 'animal(' is no regular expression: missing ), unterminated subpattern"),
-        ("", "split.group_by is '', but it takes null, a regular expression, or column:NAME of the CSV file"),
-        (5, "split.group_by is 5, but it takes null, a regular expression, or column:NAME of the CSV file"),
+        ("animal(", ("split.group_by", "'animal('", "regular expression", "missing )")),
+        ("", ("split.group_by", "''", "null", "regular expression", "column:NAME")),
+        (5, ("split.group_by", 5, "null", "regular expression", "column:NAME")),
         (
             "animal[12]",
-            "28 of 36 images have no group, as split.group_by, 'animal[12]', finds none in their paths: "
-            "apple/animal0_0.png, apple/animal0_1.png, apple/animal3_0.png",
+            ("split.group_by", "'animal[12]'", "28 of 36", "apple/animal0_0.png", "apple/animal3_0.png"),
         ),
-        ("animal", "class 'apple' has 18 images in 1 groups, too few for this split: 0 of them would go to "),
+        ("animal", ("'apple'", "18 images", "1 groups", 0)),
         (
             "column:animal",
-            "split.group_by is 'column:animal', a column of the CSV file with the labels, but data.labels_from is "
-            "folder: name such a file there, or give split.group_by a regular expression.",
+            ("split.group_by", "'column:animal'", "data.labels_from", "folder", "regular expression"),
         ),
     ],
 )
-def test_wrong_group_by(workspace, group_by, message):
+def test_wrong_group_by(workspace, group_by, facts):
     draw_photos(photos(range(9)))
-    assert message in fails(split__group_by=group_by, split__train=None)
+    assert fails(*facts, split__group_by=group_by, split__train=None)
 
 
 def test_wrong_column(workspace):
     draw_photos(photos(range(9)))
     list_photos("beast")
-    assert (
-        "photos/labels.csv has the columns file, beast, label: it needs file and label, once each, and 'animal' for "
-        "split.group_by."
-    ) in fails(split__group_by="column:animal")
+    facts = ("photos/labels.csv", "file, beast, label", "'animal'", "split.group_by")
+    assert fails(*facts, split__group_by="column:animal")
     table = Path("photos/labels.csv")
     table.write_text(table.read_text().replace("apple/animal0_1.png,animal0", "apple/animal0_1.png,"))
-    assert (
-        "1 files of photos/labels.csv have no beast, or one with blanks around it (in photos): apple/animal0_1.png."
-    ) in fails(split__group_by="column:beast")
+    facts = (1, "photos/labels.csv", "no beast", "blanks", "apple/animal0_1.png")
+    assert fails(*facts, split__group_by="column:beast")
 
 
 def test_too_few_images_or_groups_for_the_split(workspace):
     draw_photos(photos(range(9)))
-    assert "class 'apple' has 18 images, too few for this split, which takes 19 or more" in fails(
-        split__train=None, split__validation=9, split__test=9
-    )
-    assert "class 'apple' has 18 images, too few for this split, which takes 20 or more" in fails(
-        split__train=10, split__validation=5, split__test=5
-    )
+    facts = ("'apple'", "18 images")
+    assert fails(*facts, 19, split__train=None, split__validation=9, split__test=9)
+    assert fails(*facts, 20, split__train=10, split__validation=5, split__test=5)
     draw_images(Path("two"), photos(range(2), each=9))
-    assert (
-        "class 'apple' has 18 images in 2 groups, too few for this split: 0 of them would go to "
-    ) in fails(data__images="two", split__train=None)
+    assert fails(*facts, "2 groups", 0, data__images="two", split__train=None)

@@ -16,7 +16,7 @@ from stages.shared.freeze_point import above
 from stages.shared.optimizer import RMSprop
 from stages.shared.splits import read_split
 from stages.shared.training import Training, class_weights, read_batches
-from tests.conftest import change, run
+from tests.conftest import change, refused, run, shows_something, states
 
 
 def measured(model: str, split: str, threshold: float = 0.5) -> tuple[float, float]:
@@ -32,11 +32,11 @@ def test_prints_what_it_trains(extracted, capsys):
     run("train_head")
     printed = capsys.readouterr().out
     assert "dense (Dense)" in printed and "block5_conv3" not in printed
-    assert "trainable weight tensors: 30 before freezing, 4 after it (frozen through block5_pool)" in printed
+    assert states(printed, "30 before freezing", "4 after it", "block5_pool")
     run("train_augmented", "fine_tune")
     printed = capsys.readouterr().out
     assert "block5_conv1 (Conv2D)" in printed and "block4_conv3" not in printed
-    assert "trainable weight tensors: 30 before freezing, 10 after it (frozen through block4_pool)" in printed
+    assert states(printed, "30 before freezing", "10 after it", "block4_pool")
 
 
 def test_metrics_are_those_of_the_last_epoch_and_of_the_saved_model(extracted):
@@ -91,10 +91,8 @@ def test_pooling(extracted, pooling, inputs):
 
 def test_features_of_another_image_size_are_refused(extracted):
     change(image_size=96)
-    with pytest.raises(SystemExit) as end:
+    with refused("data/features/train.npy", 14, "(2, 2, 512)", "image_size", "(3, 3, 512)", "dvc repro"):
         run("train_head")
-    assert "data/features/train.npy holds 14 rows of shape (2, 2, 512)" in end.value.code
-    assert "ask for 14 of (3, 3, 512): run dvc repro" in end.value.code
     assert not Path("data/models/head.keras").exists()
 
 
@@ -103,9 +101,7 @@ def test_a_training_that_diverges_is_an_error(extracted):
     features[..., 0] = np.inf
     np.save("data/features/train.npy", features)
     change(head__learning_rate=0.5)
-    with pytest.raises(
-        SystemExit, match="^the training diverged in epoch 1: lower its learning_rate in .* 0.5"
-    ):
+    with refused("epoch 1", "learning_rate", 0.5):
         run("train_head")
     assert not Path("data/models/head.keras").exists()
 
@@ -192,7 +188,7 @@ def test_curves_are_smoothed_as_in_the_notebook(tmp_path):
             smoothed.append(smoothed[-1] * 0.8 + point * 0.2 if smoothed else point)
         assert table[column].tolist() == points.tolist()
         assert table[f"{column}_smoothed"].tolist() == pytest.approx(smoothed)
-    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    assert shows_something(tmp_path / "c.png")
 
 
 @pytest.mark.parametrize("decay", ["none", "cosine"])

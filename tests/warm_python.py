@@ -1,11 +1,13 @@
-"""A `python` for the tests' pipelines that has imported TensorFlow before it is called.
+"""A `python` and a `dvc` for the tests that have imported TensorFlow and DVC before they are called.
 
-Importing it takes longer than most stages do on tiny images. So one process imports it, and forks for
-each `python -m stages.…`: a process of its own, with the caller's arguments, folder, environment and
-standard streams, that imports and runs the stage as `python -m` would.
+Importing them takes longer than most stages do on tiny images. So one process imports them, and forks
+for each `python -m stages.…`, `python -m tools.…` and `dvc …`: a process of its own, with the caller's
+arguments, folder, environment and standard streams, that imports and runs the module as `python -m` would.
+A signal to the caller does not reach that process: tests that send one start Python themselves.
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -14,18 +16,25 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-IMPORTED = (
-    "tensorflow keras pandas sklearn.metrics scipy.stats matplotlib.figure jinja2 pydantic lmdb".split()
-)
+IMPORTED = """
+tensorflow keras pandas sklearn.metrics scipy.stats matplotlib.figure jinja2 pydantic lmdb ruamel.yaml networkx
+dvc.api dvc.cli.parser dvc.cachemgr dvc.data_cloud dvc.render.match dvc.repo.artifacts dvc.repo.datasets
+dvc.repo.experiments.queue.celery dvc.repo.experiments.show dvc.repo.graph dvc.repo.index dvc.repo.plots
+dvc.repo.reproduce dvc.repo.stage dvc.stage.cache dvc.stage.run dvc_data.hashfile.status dvc_data.index.checkout
+dvc_data.index.push dvc_render.html dvc_s3 dvc_ssh dulwich.ignore dulwich.worktree s3fs sshfs
+""".split()
 CALLER = """#!{python} -IS
 import json, os, socket, sys
 arguments = sys.argv[1:]
-if arguments[:1] != ["-m"] or not arguments[1].startswith("stages."):
+if {command!r} == "dvc":
+    arguments = ["-m", "dvc", *arguments]
+elif arguments[:1] != ["-m"] or not arguments[1].startswith(("stages.", "tools.")):
     os.execv({python!r}, [{python!r}, *arguments])
 call = dict(arguments=arguments[1:], folder=os.getcwd(), environment=dict(os.environ))
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
@@ -37,10 +46,10 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
 
 @cache
 def warm_python() -> Path:
-    """Return a folder for PATH, with a `python` whose server ends with this process."""
+    """Return a folder for PATH, with a `python` and a `dvc` whose server ends with this process."""
     folder = tempfile.TemporaryDirectory(prefix="warm")
     atexit.register(folder.cleanup)
-    address, python = f"{folder.name}/socket", Path(folder.name, "python")
+    address = f"{folder.name}/socket"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen()
@@ -48,26 +57,29 @@ def warm_python() -> Path:
         [sys.executable, __file__, str(listener.fileno())], pass_fds=[listener.fileno()]
     )
     atexit.register(server.kill)
-    python.write_text(CALLER.format(python=sys.executable, address=address))
-    python.chmod(0o755)
+    for command in ("python", "dvc"):
+        file = Path(folder.name, command)
+        file.write_text(CALLER.format(command=command, python=sys.executable, address=address))
+        file.chmod(0o755)
     return Path(folder.name)
 
 
 def serve(listener: socket.socket) -> None:
     for module in IMPORTED:
         import_module(module)
+    gc.freeze()  # a child's collector would copy every page that it looks at
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end leave nothing to collect
     while True:
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
             connection.send(bytes([answer(connection)]))
-            sys.exit()  # as a stage's process ends, with what libraries have to tidy up
+            os._exit(0)  # to take all modules apart, as Python does at its end, takes two seconds
         connection.close()
 
 
 def answer(connection: socket.socket) -> int:
-    """Run the stage that is asked for, and return its exit status."""
+    """Run the module that is asked for, and return its exit status."""
     message, streams, _, _ = socket.recv_fds(connection, 2**20, 3)
     call = json.loads(message)
     for number, stream in enumerate(streams):
@@ -89,6 +101,8 @@ def answer(connection: socket.socket) -> int:
         traceback.print_exc()
         return 1
     finally:
+        threading._shutdown()  # waits for threads, as Python does at its end
+        atexit._run_exitfuncs()  # what libraries have to tidy up
         sys.stdout.flush()
         sys.stderr.flush()
 
