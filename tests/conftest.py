@@ -1,13 +1,14 @@
 """What the tests share: tiny images, and the real stages run on them."""
 
 import fcntl
-import importlib
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.warm_python import warm_python
 
 PROJECT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load(PROJECT / "dvc.yaml")
-LAST = ("report", "model_card")  # with what they need all stages but sample_dataset
+LAST = ("draw_plots", "report", "model_card")  # with what they need all stages but sample_dataset
 TRAINED = (  # stages that lead to the three models and their evaluation
     "split_dataset extract_features audit_leakage extract_views train_head train_augmented fine_tune evaluate"
 ).split()
@@ -142,7 +143,7 @@ def workspace(tmp_path, monkeypatch) -> Path:
 
 
 def arguments(stage: str) -> list[str]:
-    """Return the paths with which dvc.yaml calls `stage`."""
+    """Return the named paths with which dvc.yaml calls `stage`."""
     python, flag, module, *paths = shlex.split(PIPELINE["stages"][stage]["cmd"])
     assert (python, flag, module) == ("python", "-m", f"stages.{stage}")
     return paths
@@ -151,7 +152,12 @@ def arguments(stage: str) -> list[str]:
 def run(*stages: str) -> None:
     """Run stages in this process and the working directory, as dvc.yaml calls them."""
     for stage in stages:
-        importlib.import_module(f"stages.{stage}").main(*map(Path, arguments(stage)))
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "'stages.* found in sys.modules", RuntimeWarning
+            )  # a test imports it
+            patch.setattr(sys, "argv", [stage, *arguments(stage)])
+            runpy.run_module(f"stages.{stage}", run_name="__main__")
 
 
 def change(**changes) -> None:
@@ -284,7 +290,7 @@ def make_repository(folder: Path) -> None:
     assert reproduce(folder) == set(PIPELINE["stages"]) - {"sample_dataset"}
     commit(folder)
     write_parameters(folder, {"head.units": 4}, folder / "params.yaml")
-    assert reproduce(folder) == {"train_head", "evaluate", "report", "model_card"}
+    assert reproduce(folder) == {"train_head", "evaluate", "draw_plots", "report", "model_card"}
     run_in(folder, "git", "checkout", "--quiet", ".")
     assert reproduce(folder) == set()
 

@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from stages.shared import near_duplicates
-from stages.shared.metrics import accuracy_without
-from stages.shared.near_duplicates import (
+from stages.audit_leakage import near_duplicates
+from stages.audit_leakage.near_duplicates import (
     MIRRORED,
     Images,
     Leakage,
@@ -22,7 +21,8 @@ from stages.shared.near_duplicates import (
     perceptual_hash,
     read_directions,
 )
-from stages.shared.splits import SPLITS
+from stages.shared.evaluation.metrics import accuracy_without
+from stages.shared.pipeline.splits import SPLITS
 from tests.conftest import TINY, change, place_weights, refused, run, shows_something, write_parameters
 
 WRITTEN = [

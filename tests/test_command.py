@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.shared.arrays import array_file
-from stages.shared.command import run
+from stages.shared.pipeline.arrays import array_file
+from stages.shared.pipeline.command import run
 from tests.conftest import arguments, call, refused, states
 
 
@@ -22,8 +22,10 @@ def fail(stage: str, *paths: str) -> str:
 
 
 @pytest.mark.slow
-def test_wrong_number_of_paths(workspace):
-    assert states(fail("split_dataset", "splits"), 3, 1, "splits", "metrics", "record")
+def test_paths_that_are_missing_or_unknown(workspace):
+    assert states(fail("split_dataset", "--splits", "data/splits"), "required: --metrics", "dvc.yaml")
+    given = (*arguments("split_dataset"), "--more", "data")
+    assert states(fail("split_dataset", *given), "--more", "dvc repro")
 
 
 @pytest.mark.slow
@@ -48,11 +50,11 @@ def test_what_a_library_says_without_naming_a_file(monkeypatch, error):
 
 
 def test_a_stage_that_is_stopped(monkeypatch):
-    def main(output: Path) -> None:
+    def main(*, output: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(60)
 
-    monkeypatch.setattr(sys, "argv", ["stage", "output"])
+    monkeypatch.setattr(sys, "argv", ["stage", "--output", "output"])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
     with refused("stopped", "dvc repro"):
         run(main)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from stages.shared import conv_base
-from stages.shared.processor import multiplies_bfloat16_fast
+from stages.shared.network import conv_base
+from stages.shared.network.precision import multiplies_bfloat16_fast
 from tests.conftest import refused
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 from werkzeug.serving import make_server
 
-from stages.shared.sentences import LABELS, quoted
+from stages.shared.reporting.sentences import LABELS, quoted
 from tests.browser import CHROMIUM, browsing
 from tests.conftest import CLASSES, environment, refused, states
 from tools import demo, predict
@@ -47,7 +47,7 @@ def project(trained, monkeypatch) -> Path:
 @pytest.fixture(scope="module")
 def address(trained) -> str:
     """Where the page of the trained models is, while the tests of this module run."""
-    server = make_server(demo.HOST, 0, demo.create_app("bilinear"), threaded=True)
+    server = make_server(demo.HOST, 0, demo.create_app(), threaded=True)
     with chdir(trained):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -275,7 +275,7 @@ def test_a_model_that_is_none(tmp_path, monkeypatch):
     Path("data/models").mkdir(parents=True)
     Path("data/models/head.keras").write_text("no model")
     form = {"model": "head", "image": (io.BytesIO(b"no image"), "a.png")}
-    answer = demo.create_app("bilinear").test_client().post("/", data=form)
+    answer = demo.create_app().test_client().post("/", data=form)
     assert answer.status_code == 500
     assert states(answer.text, "data/models/head.keras", "no model", "not a zip file")
 
@@ -283,7 +283,7 @@ def test_a_model_that_is_none(tmp_path, monkeypatch):
 def test_many_classes():
     found = dict.fromkeys(("predicted", "width", "height", "picture", "heat", "place", "second"), "")
     found["threshold"] = None
-    with demo.create_app("bilinear").test_request_context():
+    with demo.create_app().test_request_context():
         shown = demo.page(
             file="a.png", found={**found, "classes": [(f"class {i}", "0.1") for i in range(12)]}
         )

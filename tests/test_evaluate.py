@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 from sklearn.metrics import f1_score, roc_auc_score
 
-from stages.shared.intervals import area, bootstrap, draw_counts, mcnemar
-from stages.shared.metrics import (
+from stages.draw_plots.pictures import draw_confusion_matrices
+from stages.shared.evaluation.intervals import area, bootstrap, draw_counts, mcnemar
+from stages.shared.evaluation.metrics import (
     calibration_error,
-    judge,
+    evaluate_predictions,
     measure,
     reliability,
     roc_curve,
 )
-from stages.shared.pictures import draw_confusion_matrices
-from stages.shared.prediction import per_class, predict_classes
+from stages.shared.network.prediction import per_class, predict_classes
 from tests.conftest import CLASSES, run, shows_something, states
 from tools import show_results
 
@@ -29,7 +29,7 @@ ONE = np.array(
 
 
 def test_two_classes():
-    found = judge(TRUTH, per_class(ONE[:, np.newaxis]), ["cat", "dog"], 0.5)
+    found = evaluate_predictions(TRUTH, per_class(ONE[:, np.newaxis]), ["cat", "dog"], 0.5)
     of_true_class = np.where(TRUTH == 1, ONE, 1 - ONE)
     assert found["accuracy"] == found["balanced_accuracy"] == 0.75
     assert found["loss"] == pytest.approx(-np.log(of_true_class).mean(), rel=1e-6)
@@ -46,7 +46,7 @@ def test_two_classes():
 
 
 def test_both_thresholds_are_reported():
-    found = judge(TRUTH, per_class(ONE[:, np.newaxis]), ["cat", "dog"], 0.35)
+    found = evaluate_predictions(TRUTH, per_class(ONE[:, np.newaxis]), ["cat", "dog"], 0.35)
     assert (found["threshold"], found["accuracy"], found["accuracy_at_half"]) == (0.35, 0.875, 0.75)
     assert found["confusion_matrix"] == [[3, 1], [0, 4]]
     dog = found["per_class"][1]
@@ -64,7 +64,7 @@ def test_three_classes_and_one_that_is_never_predicted():
     probabilities = np.array(
         [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.1, 0.7, 0.2], [0.6, 0.3, 0.1], [0.1, 0.6, 0.3]]
     )
-    found = judge(truth, probabilities, ["a", "b", "c"], None)
+    found = evaluate_predictions(truth, probabilities, ["a", "b", "c"], None)
     assert not {"threshold", "accuracy_at_half"} & set(found)
     assert found["confusion_matrix"] == [[1, 1, 0], [1, 2, 0], [0, 1, 0]]
     assert found["accuracy"] == 0.5
@@ -163,7 +163,7 @@ def test_dollar_signs_in_class_names_are_no_formula(tmp_path):
 def test_everything_written_agrees(trained_copy, capsys):
     near_duplicates = pd.read_csv("data/splits/test.csv")[["path"]].head(3)
     near_duplicates.to_csv("data/leakage/near_duplicates.csv", index=False)
-    run("evaluate")
+    run("evaluate", "draw_plots")
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
     differences = evaluation.pop("differences")
     assert [(pair["after"], pair["before"]) for pair in differences] == [
@@ -184,7 +184,13 @@ def test_everything_written_agrees(trained_copy, capsys):
         assert (
             table["predicted"] == np.where(table[columns[1]] > found["threshold"], *reversed(CLASSES))
         ).all()
-    for picture in ("confusion_matrices", "roc_curves"):
+    for picture in (
+        "confusion_matrices",
+        "roc_curves",
+        "head_curves",
+        "augmented_curves",
+        "fine_tuned_curves",
+    ):
         assert shows_something(Path(f"metrics/{picture}.png"))
     capsys.readouterr()
     show_results.main(Path("metrics"))

@@ -12,14 +12,14 @@ import pytest
 import tensorflow as tf
 
 from stages import fine_tune, train_augmented
-from stages.shared import conv_base, models
-from stages.shared.augmentation import Augmentation, AugmentedView
-from stages.shared.freeze_point import freeze
-from stages.shared.head import add_head
+from stages.shared.extraction.augmentation import Augmentation, AugmentedView
 from stages.shared.images import BLOCK, read_blocks, read_pixels
-from stages.shared.inference import forward
-from stages.shared.parameters import read_parameters
-from stages.shared.splits import read_split
+from stages.shared.network import conv_base, model_file
+from stages.shared.network.freeze_point import freeze
+from stages.shared.network.inference import forward
+from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.splits import read_split
+from stages.shared.training.head import add_head
 from stages.train_head import Parameters as HeadParameters
 from tests.conftest import CLASSES, SIZE, THREE_CLASSES, TRAINED, change, environment, run
 
@@ -57,7 +57,7 @@ def augmentation_schema():
 
 
 def assert_same_weights(classifier: keras.Model, file: str) -> None:
-    stored, _, _ = models.load(Path(file))
+    stored = model_file.load(Path(file)).network
     assert [w.path for w in stored.weights] == [w.path for w in classifier.weights]
     for ours, theirs in zip(stored.weights, classifier.weights):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-8, err_msg=ours.path)
@@ -78,7 +78,7 @@ def test_stored_views_train_to_the_weights_of_end_to_end_training(extracted):
 def test_stored_activations_fine_tune_to_the_weights_of_end_to_end_training(extracted):
     change(fine_tune__batch_size=5, fine_tune__epochs=3, fine_tune__learning_rate=1e-5)
     run("train_augmented", "fine_tune")
-    classifier, _, _ = models.load(Path("data/models/augmented.keras"))
+    classifier = model_file.load(Path("data/models/augmented.keras")).network
     before = classifier.get_layer("block5_conv1").kernel.numpy()
     train_end_to_end(classifier, "block4_pool", read_parameters(fine_tune.Parameters).fine_tune)
     assert np.abs(classifier.get_layer("block5_conv1").kernel.numpy() - before).max() > 5e-5
@@ -93,8 +93,8 @@ images = [Image.open(path).resize((size, size), Image.Resampling.BILINEAR) for p
 batch = np.resize(np.stack(images), (32, size, size, 3))  # as large as ours: another may sum in another order
 for file in sys.argv[2:5]:
     model = keras.saving.load_model(file, safe_mode=True)
-    names = json.loads(zipfile.ZipFile(file).read("metadata.json"))["class_names"]
-    print(json.dumps([names, model.predict(batch, verbose=0)[: len(images)].tolist()]))
+    metadata = json.loads(zipfile.ZipFile(file).read("metadata.json"))
+    print(json.dumps([metadata, model.predict(batch, verbose=0)[: len(images)].tolist()]))
 """
 
 
@@ -108,8 +108,10 @@ def assert_saved_models_predict_what_evaluate_found(classes: tuple[str, ...], si
     ended = subprocess.run(command, cwd="/", env=environment(), capture_output=True, text=True, check=True)
     for name, line in zip(names, ended.stdout.splitlines()[-3:], strict=True):
         table = pd.read_csv(f"data/evaluation/{name}_predictions.csv")
-        labels, output = json.loads(line)
-        assert labels == list(classes)
+        metadata, output = json.loads(line)
+        assert metadata["class_names"] == list(classes)
+        assert (metadata["image_size"], metadata["interpolation"]) == (size, "bilinear")
+        assert (metadata["threshold"] is None) == (len(classes) > 2)
         columns = [f"probability_{label}" for label in (classes[1:] if len(classes) == 2 else classes)]
         np.testing.assert_allclose(np.array(output), table[columns].to_numpy(), atol=1e-6)
         assert (table[[f"probability_{label}" for label in classes]].sum(axis=1) - 1).abs().max() < 1e-6

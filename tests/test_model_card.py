@@ -12,12 +12,15 @@ import keras
 import pytest
 from markdown_it import MarkdownIt
 
-from stages.model_card import TEMPLATE, escape, read_model
-from stages.shared import models, sentences
-from stages.shared.conv_base import build
-from stages.shared.freeze_point import freeze
-from stages.shared.head import Head, add_head
-from tests.conftest import PIPELINE, PROJECT, change, run, states
+from stages.model_card.facts import read_model
+from stages.model_card.markdown import escape
+from stages.shared.network import model_file
+from stages.shared.network.conv_base import build
+from stages.shared.network.freeze_point import freeze
+from stages.shared.network.model_file import Classifier
+from stages.shared.reporting import sentences
+from stages.shared.training.head import Head, add_head
+from tests.conftest import PROJECT, change, run, states
 
 CARD = Path("metrics/model_card.md")
 ODD = "a|b *c* `d` <e> [f](g) &lt; _h_ \\"
@@ -176,7 +179,7 @@ def test_what_a_real_model_says_of_itself(tmp_path, arithmetic):
     base = build("mobilenet", 32, computes_in=arithmetic)
     classifier = add_head(base, Head(pooling="average", units=2, dropout=0), 3, seed=0)
     freeze(classifier, "conv_pw_11_relu")
-    models.save(classifier, tmp_path / "fine_tuned.keras", ["a", "b", "c"], None)
+    model_file.save(Classifier(classifier, ["a", "b", "c"], None, "bilinear"), tmp_path / "fine_tuned.keras")
     assert read_model(tmp_path / "fine_tuned.keras") == {
         "keras": keras.__version__,
         "arithmetic": arithmetic,
@@ -258,10 +261,8 @@ def test_the_license_of_the_sample_images(workspace):
     assert any("CC BY-NC-SA" in line for line in write_card())
 
 
-def test_the_template_is_declared():
-    assert str(TEMPLATE.relative_to(PROJECT)) in PIPELINE["stages"]["model_card"]["deps"]
-
-
 def test_it_imports_no_tensorflow():
-    code = "import sys, stages.model_card; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    code = (
+        "import sys, stages.model_card.__main__; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)

@@ -81,7 +81,7 @@ def test_an_unknown_section_is_named(workspace):
 
 
 def test_scientific_notation_is_a_number_as_dvc_reads_it(workspace):
-    from stages.shared.parameters import read_parameters
+    from stages.shared.pipeline.parameters import read_parameters
     from stages.train_head import Parameters
 
     Path("params.yaml").write_text(

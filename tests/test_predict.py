@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.shared import models
 from stages.shared.images import BLOCK, read_pixels
-from stages.shared.splits import read_split
+from stages.shared.network import model_file
+from stages.shared.network.model_file import Classifier
+from stages.shared.pipeline.splits import read_split
 from tests.conftest import CLASSES, PROJECT, SIZE, change, environment, refused, states
-from tools import predict
-from tools.image_files import find
+from tools.predict import __main__ as predict
+from tools.predict.image_files import find
 
 
 @pytest.fixture
@@ -76,7 +77,8 @@ def test_more_than_two_classes(project, capsys):
     pooled = keras.layers.GlobalAveragePooling2D()(pixels)
     output = keras.layers.Dense(3, activation="softmax", kernel_initializer=keras.initializers.Identity(0.1))
     classifier = keras.Model(pixels, output(pooled))
-    models.save(classifier, Path("colours.keras"), ["red", "green", "NA"], None)
+    colours = Classifier(classifier, ["red", "green", "NA"], None, "bilinear")
+    model_file.save(colours, Path("colours.keras"))
     image = some_images(1)[0]
     mean = predict.read(image, 8, "bilinear").mean(axis=(0, 1))
     row = predictions(capsys, [image], "colours.keras").iloc[0]
@@ -93,11 +95,19 @@ def test_pixels_are_those_of_training(project, interpolation):
     np.testing.assert_array_equal(predict.read(str(path), SIZE, interpolation), expected)
 
 
-def test_interpolation_is_that_of_the_parameters(project, capsys):
+def test_a_model_predicts_as_it_was_trained_whatever_params_yaml_says(project, capsys):
+    """Its interpolation and image size are its own; and without params.yaml it predicts too."""
+    bilinear = predictions(capsys, some_images(4))
+    change(interpolation="nearest", image_size=96)
+    assert predictions(capsys, some_images(4)).equals(bilinear)
+    Path("params.yaml").unlink()
+    assert predictions(capsys, some_images(4)).equals(bilinear)
+    trained = model_file.load(Path("data/models/head.keras"))
+    model_file.save(trained._replace(interpolation="nearest"), Path("nearest.keras"))
     column = f"probability_{CLASSES[0]}"
-    bilinear = predictions(capsys, some_images(4))[column]
-    change(interpolation="nearest")
-    assert (predictions(capsys, some_images(4))[column] - bilinear).abs().min() > 1e-4
+    assert (
+        predictions(capsys, some_images(4), "nearest.keras")[column] - bilinear[column]
+    ).abs().min() > 1e-4
 
 
 def test_formats_hold_the_same(project, capsys):

@@ -18,25 +18,24 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from stages import report
-from stages.evaluate import write_predictions
-from stages.report import TEMPLATE
-from stages.shared import models, sentences
-from stages.shared.charts import draw_learning_curves
-from stages.shared.conv_base import build
-from stages.shared.curves import write_epochs
-from stages.shared.grad_cam import grad_cam, last_maps
-from stages.shared.head import Head, add_head
+from stages.evaluate import tabulate
+from stages.report import examples, results
+from stages.report.charts import draw_learning_curves
+from stages.shared.evaluation.intervals import mcnemar
+from stages.shared.evaluation.metrics import precision_recall_curve, roc_curve
 from stages.shared.images import decode
-from stages.shared.intervals import mcnemar
-from stages.shared.metrics import judge, precision_recall_curve, roc_curve
-from stages.shared.prediction import predict_classes
-from stages.shared.splits import class_names, read_split
-from stages.shared.thumbnails import as_uri, overlay
+from stages.shared.network import model_file
+from stages.shared.network.conv_base import build
+from stages.shared.network.model_file import Classifier
+from stages.shared.network.prediction import predict_classes
+from stages.shared.pipeline.splits import read_split
+from stages.shared.reporting import sentences
+from stages.shared.reporting.grad_cam import grad_cam, last_maps
+from stages.shared.reporting.thumbnails import as_uri, overlay
+from stages.shared.training.head import Head, add_head
+from stages.shared.training.history import write_epochs
 from tests.browser import CHROMIUM
 from tests.conftest import (
-    PIPELINE,
-    PROJECT,
     SIZE,
     TINY,
     TRAINED,
@@ -125,10 +124,6 @@ def test_the_page_holds_everything_and_nothing_of_others(inside):
     assert set(links) <= set(ids) and len(ids) == len(set(ids))
 
 
-def test_the_template_is_declared():
-    assert str(TEMPLATE.relative_to(PROJECT)) in PIPELINE["stages"]["report"]["deps"]
-
-
 def test_the_page_says_what_evaluate_found(inside):
     text = " ".join(Elements(PAGE.read_text()).text.split())
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
@@ -177,7 +172,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     draw_images(folder / "images", class_folders(tuple(f"class {i:02}" for i in range(classes)), each=6))
     run("split_dataset")
     test = read_split(Path("data/splits/test.csv"))
-    names = class_names(test)
+    names = read_class_names(test)
     truth = test["class_index"].to_numpy()
     probabilities = np.roll(np.eye(classes, dtype="float32"), shift, axis=1)[truth]
     Path("metrics/leakage.json").write_text(json.dumps({"test_images": len(test)}))
@@ -185,14 +180,10 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     evaluation = {}
     tables = Path("data/evaluation")
     for model in sentences.MODELS:
-        evaluation[model] = judge(truth, probabilities, names, threshold)
-        write_predictions(
-            test,
-            predict_classes(probabilities, threshold),
-            probabilities,
-            names,
-            tables / f"{model}_predictions.csv",
-        )
+        evaluation[model] = evaluate_predictions(truth, probabilities, names, threshold)
+        predictions = tabulate(test, predict_classes(probabilities, threshold), probabilities, names)
+        tables.mkdir(parents=True, exist_ok=True)
+        predictions.to_csv(tables / f"{model}_predictions.csv", index=False)
         roc_curve(truth, probabilities).to_csv(tables / f"{model}_roc.csv", index=False)
         columns = [f"{part}_{kind}" for part in ("train", "validation") for kind in ("accuracy", "loss")]
         history = pd.DataFrame([[0.5] * 4], columns=columns)
@@ -203,7 +194,8 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     Path("metrics/evaluation.json").write_text(json.dumps(evaluation))
     head = Head(pooling="average", units=4, dropout=0.5)
     classifier = add_head(build("mobilenet", 32), head, classes, seed=0)
-    models.save(classifier, Path("data/models/fine_tuned.keras"), names, threshold)
+    saved = Classifier(classifier, names, threshold, "bilinear")
+    model_file.save(saved, Path("data/models/fine_tuned.keras"))
 
 
 def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
@@ -452,7 +444,7 @@ def test_both_colour_schemes(inside):
 
 def test_which_images_are_wrong_and_uncertain(monkeypatch):
     """Uncertain is what is near the threshold, on either side."""
-    monkeypatch.setattr(report, "thumbnail", lambda image, folder: image["path"])
+    monkeypatch.setattr(examples, "thumbnail", lambda image, folder: image["path"])
     dog = np.array([0.95, 0.70, 0.66, 0.50, 0.05, 0.90], "float32")
     probabilities, truth = np.column_stack([1 - dog, dog]), np.array([1, 1, 1, 0, 0, 0])
     predicted = (dog > 0.68).astype(int)
@@ -473,9 +465,9 @@ def test_which_images_are_wrong_and_uncertain(monkeypatch):
     }
     columns = [f"{split}_{figure}" for split in ("train", "validation") for figure in ("accuracy", "loss")]
     history = pd.DataFrame(0.5, index=[1], columns=columns)
-    result = report.Result(found, images, probabilities, pd.DataFrame(), history)
-    described = report.describe("head", result, ["cat", "dog"], Path("images"))
+    result = results.Result(found, images, probabilities, pd.DataFrame(), history)
+    described = results.describe("head", result, ["cat", "dog"], Path("images"))
     assert [image["path"] for image in described["wrong"]] == ["f", "c"]
     assert [image["path"] for image in described["uncertain"]] == ["b", "c", "d", "f", "a", "e"][
-        : report.SHOWN
+        : examples.SHOWN
     ]

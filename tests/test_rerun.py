@@ -1,6 +1,6 @@
 """A change runs again what depends on it, and nothing else: real DVC and stages, tiny images.
 
-What has to run for each parameter is read from the table in README.md.
+What has to run for each parameter is read from the table in docs/what-runs-again.md.
 """
 
 import re
@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 
 from tests.conftest import LAST, PIPELINE, PROJECT, call, commit, reproduce, run_in, states, write_parameters
 
-TABLE = re.search(r"^\| parameter \|.*?\n\n", (PROJECT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[
-    0
-]
+TABLE = re.search(
+    r"^\| parameter \|.*?\n\n", (PROJECT / "docs/what-runs-again.md").read_text(), re.DOTALL | re.MULTILINE
+)[0]
 HEADINGS, _, *ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in TABLE.replace("`", "").strip().splitlines()
@@ -144,7 +144,7 @@ def test_a_clone_without_caches_gives_the_same_outputs(reproduced, tmp_path):
     outputs = [
         out for stage in stages for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])
     ]
-    compared = len(outputs) - str(outputs).count("data/circumstances/")
+    compared = len(outputs) - str(outputs).count("data/environment/")
     assert states(ended.stdout.splitlines()[-1], "All", compared, len(stages), "dvc.lock")
     assert ended.returncode == 0
     assert list((project / ".dvc/tmp").glob("verify-*")) == []
@@ -172,7 +172,7 @@ def test_two_revisions_are_compared(reproduced):
     write_parameters(reproduced, {"head.units": 1, "head.learning_rate": 1.0}, reproduced / "params.yaml")
     predictions = reproduced / "data/evaluation/head_predictions.csv"
     before = pd.read_csv(predictions)
-    assert reproduce(reproduced) == {"train_head", "evaluate", "report", "model_card"}
+    assert reproduce(reproduced) == {"train_head", "evaluate", "draw_plots", "report", "model_card"}
     after = pd.read_csv(predictions)
     shown = run_in(reproduced, "dvc", "metrics", "show", "metrics/evaluation.json", "--md")
     assert "head.accuracy" in shown and "fine_tuned.threshold" in shown and "pear" not in shown

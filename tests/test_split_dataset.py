@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.shared.assignment import Split, assign
-from stages.shared.groups import place
-from stages.shared.splits import SPLITS
+from stages.shared.pipeline.splits import SPLITS
+from stages.split_dataset.assignment import Split, assign
+from stages.split_dataset.groups import place
 from tests.conftest import change, class_folders, draw_images, refused, run, states
 
 

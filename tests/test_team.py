@@ -77,7 +77,13 @@ def test_a_round_trip(kind, repository, tmp_path):
             assert (b / output).read_bytes() == (a / output).read_bytes()
 
         set_head_units(b, 3)
-        assert reproduce(b, "--allow-missing") == {"train_head", "evaluate", "report", "model_card"}
+        assert reproduce(b, "--allow-missing") == {
+            "train_head",
+            "evaluate",
+            "draw_plots",
+            "report",
+            "model_card",
+        }
         assert not any((b / output).exists() for output in LOCAL)
         commit(b)
         run_in(b, "dvc", "push", "--quiet", "--run-cache")
@@ -139,13 +145,17 @@ def test_large_outputs_are_links_and_protected(repository, tmp_path):
 
 
 def test_two_branches_merge(repository, tmp_path):
-    """As README says: take either dvc.lock, and dvc repro restores what both branches computed."""
+    """As docs/team.md says: take either dvc.lock, and dvc repro restores what both branches computed."""
     project = clone(repository, tmp_path / "merged", {})
     (project / ".dvc/cache").symlink_to(repository / ".dvc/cache")
     run_in(project, "dvc", "checkout", "--quiet", "--allow-missing")
     for branch, change, ran in (
         ("narrow", {"head.units": 4}, {"model_card"}),
-        ("faster", {"fine_tune.learning_rate": 1e-3}, {"fine_tune", "evaluate", "report", "model_card"}),
+        (
+            "faster",
+            {"fine_tune.learning_rate": 1e-3},
+            {"fine_tune", "evaluate", "draw_plots", "report", "model_card"},
+        ),
     ):
         run_in(project, "git", "checkout", "--quiet", "-b", branch, "main")
         write_parameters(project, change, project / "params.yaml")
@@ -159,7 +169,7 @@ def test_two_branches_merge(repository, tmp_path):
     )
     assert "CONFLICT (content): Merge conflict in dvc.lock" in merge.stdout
     run_in(project, "git", "checkout", "--ours", "dvc.lock", "metrics")
-    assert reproduce(project) == {"evaluate", "report", "model_card"}
+    assert reproduce(project) == {"evaluate", "draw_plots", "report", "model_card"}
     commit(project)
     models = evaluation(project)
     run_in(project, "git", "checkout", "--quiet", "narrow")
@@ -184,7 +194,9 @@ def test_queued_experiments_share_the_features(repository, tmp_path):
     finally:
         run_in(project, "dvc", "queue", "stop", "--kill")
     names = ["grid-1", "grid-2"]  # in this repository nobody has run sample_dataset yet
-    for name, ran in zip(names, ({"model_card"}, {"train_head", "evaluate", "report", "model_card"})):
+    for name, ran in zip(
+        names, ({"model_card"}, {"train_head", "evaluate", "draw_plots", "report", "model_card"})
+    ):
         logs = run_in(project, "dvc", "queue", "logs", name)
         assert {stage for stage in STAGES if f"Running stage '{stage}'" in logs} - {"sample_dataset"} == ran
     shown = run_in(project, "dvc", "exp", "show", "--csv")

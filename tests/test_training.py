@@ -9,19 +9,20 @@ import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from stages.shared import models
-from stages.shared.arrays import StoredArray
-from stages.shared.curves import draw_curves, write_epochs
-from stages.shared.freeze_point import above
-from stages.shared.optimizer import RMSprop
-from stages.shared.splits import read_split
-from stages.shared.training import Training, class_weights, read_batches
+from stages.draw_plots.pictures import draw_learning_curves
+from stages.shared.network import model_file
+from stages.shared.network.freeze_point import above
+from stages.shared.pipeline.arrays import StoredArray
+from stages.shared.pipeline.splits import read_split
+from stages.shared.training.fit import Training, class_weights, read_batches
+from stages.shared.training.history import write_epochs
+from stages.shared.training.optimizer import RMSprop
 from tests.conftest import change, refused, run, shows_something, states
 
 
 def measured(model: str, split: str, threshold: float = 0.5) -> tuple[float, float]:
     """Return accuracy and loss of a saved model on the stored features of `split`."""
-    classifier, _, _ = models.load(Path(model))
+    classifier = model_file.load(Path(model)).network
     features = np.load(f"data/features/{split}.npy", allow_pickle=False)
     truth = read_split(Path(f"data/splits/{split}.csv"))["class_index"].to_numpy()
     p = above(classifier, "block5_pool")(features).numpy()[:, 0].astype("float64")
@@ -46,7 +47,7 @@ def test_metrics_are_those_of_the_last_epoch_and_of_the_saved_model(extracted):
     curves = pd.read_csv("metrics/head_curves.csv", index_col="epoch")
     assert list(curves.index) == [1, 2, 3] and metrics.pop("epoch") == 3
     threshold, at_threshold = metrics.pop("threshold"), metrics.pop("validation_accuracy_at_threshold")
-    assert models.load(Path("data/models/head.keras"))[2] == threshold
+    assert model_file.load(Path("data/models/head.keras")).threshold == threshold
     assert at_threshold == measured("data/models/head.keras", "validation", threshold)[0]
     assert at_threshold >= metrics["validation_accuracy"]
     assert (
@@ -83,7 +84,7 @@ def test_early_stopping_keeps_the_best_epoch(extracted):
 def test_pooling(extracted, pooling, inputs):
     change(head__pooling=pooling)
     run("train_head")
-    classifier, names, _ = models.load(Path("data/models/head.keras"))
+    classifier, names, *_ = model_file.load(Path("data/models/head.keras"))
     assert classifier.get_layer("dense").kernel.shape == (inputs, 8)
     assert names == ["apple", "pear"]
     assert classifier.count_params() == 14_714_688 + inputs * 8 + 8 + 8 + 1
@@ -113,10 +114,10 @@ def test_the_base_computes_as_it_did_for_the_features(extracted, stored, arithme
         np.save(file, np.load(file, allow_pickle=False).astype(stored))
     change(conv_base__precision="auto")
     run("train_head")
-    classifier, _, _ = models.load(Path("data/models/head.keras"))
+    classifier = model_file.load(Path("data/models/head.keras")).network
     assert classifier.get_layer("block1_conv1").compute_dtype == arithmetic
-    circumstances = json.loads(Path("data/circumstances/train_head.json").read_text())
-    assert arithmetic in circumstances["precision"]
+    environment = json.loads(Path("data/environment/train_head.json").read_text())
+    assert arithmetic in environment["precision"]
 
 
 def test_class_weights_are_those_of_scikit_learn():
@@ -170,7 +171,7 @@ def test_metrics_and_curves_can_be_read_after_every_epoch(extracted, monkeypatch
         write_epochs(history, kept, metrics, table)
         seen.append((json.loads(metrics.read_text())["epoch"], len(pd.read_csv(table))))
 
-    monkeypatch.setattr("stages.shared.technique.write_epochs", write)
+    monkeypatch.setattr("stages.shared.training.classifier.write_epochs", write)
     run("train_head")
     assert seen == [(1, 1), (2, 2)]
 
@@ -179,7 +180,7 @@ def test_curves_are_smoothed_as_in_the_notebook(tmp_path):
     values = np.random.default_rng(0).random((6, 4))
     columns = ["train_accuracy", "validation_accuracy", "train_loss", "validation_loss"]
     write_epochs(pd.DataFrame(values, columns=columns), 4, tmp_path / "m.json", tmp_path / "c.csv")
-    draw_curves(tmp_path / "c.csv", tmp_path / "c.png")
+    draw_learning_curves(pd.read_csv(tmp_path / "c.csv", index_col="epoch"), tmp_path / "c.png")
     assert json.loads((tmp_path / "m.json").read_text()) == {"epoch": 4, **dict(zip(columns, values[3]))}
     table = pd.read_csv(tmp_path / "c.csv", index_col="epoch")
     for column, points in zip(columns, values.T):

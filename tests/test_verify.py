@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages.shared import machine
+from stages.shared.network import environment
 from tests.conftest import refused, states
 from tools import verify
 from tools.verify import compare, explain
@@ -17,13 +17,13 @@ HERE = {"processor": ["here"], "cores": 2, "precision": ["float32"]}
 
 
 def lock(**hashes: str) -> dict:
-    """Return the stages of a dvc.lock with data/features and its circumstances, and the split."""
+    """Return the stages of a dvc.lock with data/features and its environment, and the split."""
     return {
         "split_dataset": {"outs": [{"path": "data/splits", "md5": hashes["splits"]}]},
         "extract_features": {
             "outs": [
                 {"path": "data/features", "md5": hashes["features"]},
-                {"path": "data/circumstances/extract_features.json", "md5": hashes["machine"]},
+                {"path": "data/environment/extract_features.json", "md5": hashes["machine"]},
             ]
         },
     }
@@ -36,9 +36,9 @@ RECORDED = lock(splits="a", features="b", machine="c")
 def project(tmp_path, monkeypatch) -> Path:
     """A folder with a dvc.yaml and a clone that has run extract_features."""
     (tmp_path / "dvc.yaml").write_text("stages:\n  split_dataset:\n  extract_features:\n")
-    circumstances = tmp_path / "clone/data/circumstances/extract_features.json"
-    circumstances.parent.mkdir(parents=True)
-    circumstances.write_text(json.dumps(HERE))
+    environment = tmp_path / "clone/data/environment/extract_features.json"
+    environment.parent.mkdir(parents=True)
+    environment.write_text(json.dumps(HERE))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -96,10 +96,10 @@ def test_what_is_recorded_of_the_machine_is_no_secret(monkeypatch):
     settings = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_DISABLE_MKL": "0", "DNNL_MAX_CPU_ISA": "AVX2"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    described = machine.describe()
+    described = environment.describe()
     assert settings.items() <= described["settings"].items() and "secret" not in json.dumps(described)
-    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # as our code has it: no circumstance of a machine
-    assert "TF_ENABLE_ONEDNN_OPTS" not in machine.describe()["settings"]
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # as our code has it: nothing of the machine's
+    assert "TF_ENABLE_ONEDNN_OPTS" not in environment.describe()["settings"]
 
 
 def test_what_the_machine_explains(project, monkeypatch):
@@ -108,7 +108,7 @@ def test_what_the_machine_explains(project, monkeypatch):
 
     assert states(said("split_dataset", "c"), "does not record")
     assert states(said("extract_features", "c"), "does not explain")
-    assert states(said("extract_features", "d"), "dvc pull data/circumstances/extract_features.json")
+    assert states(said("extract_features", "d"), "dvc pull data/environment/extract_features.json")
 
     class Files:
         def __init__(self, repo, rev):
