@@ -25,7 +25,8 @@ from werkzeug.serving import make_server
 from stages.shared.reporting.sentences import LABELS, quoted
 from tests.browser import CHROMIUM, browsing
 from tests.conftest import CLASSES, environment, refused, states
-from tools import demo, predict
+from tools.demo import __main__ as demo
+from tools.predict import __main__ as predict
 
 HOSTILE = "<img src=x onerror=document.title='hacked'>"
 READ_RESULTS = """[...document.querySelectorAll("#results article")].map(article => ({

@@ -17,7 +17,8 @@ from PIL import Image
 from stages.shared.network import model_file
 from stages.shared.pipeline.command import UserError
 from tests.conftest import CLASSES, SIZE, call, change, refused, states, write_parameters
-from tools import export, gate
+from tools import gate
+from tools.export import __main__ as export
 from tools.export.runtimes import FILES
 
 RULES = ["fine_tuned.accuracy at least 0.5", "head.accuracy at least 0.2"]

@@ -22,13 +22,13 @@ from stages.evaluate import tabulate
 from stages.report import examples, results
 from stages.report.charts import draw_learning_curves
 from stages.shared.evaluation.intervals import mcnemar
-from stages.shared.evaluation.metrics import precision_recall_curve, roc_curve
+from stages.shared.evaluation.metrics import evaluate_predictions, precision_recall_curve, roc_curve
 from stages.shared.images import decode
 from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
 from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import predict_classes
-from stages.shared.pipeline.splits import read_split
+from stages.shared.pipeline.splits import read_class_names, read_split
 from stages.shared.reporting import sentences
 from stages.shared.reporting.grad_cam import grad_cam, last_maps
 from stages.shared.reporting.thumbnails import as_uri, overlay
