@@ -53,13 +53,13 @@ def main(
         model_file.load(models / f"{name}.keras") for name in ("head", "augmented", "fine_tuned")
     )
     through = parameters.fine_tune.layer(parameters.conv_base.name)
-    judged = (  # a classifier, what is stored of the test images, and the layer whose outputs that are
+    techniques = (  # a classifier, what is stored of the test images, and the layer whose outputs that are
         ("head", head, features, base_output(head.network)),
         ("augmented", augmented, features, base_output(augmented.network)),
         ("fine_tuned", fine_tuned, activations, through),
     )
     measured, right = {}, {}
-    for name, (network, class_names, threshold, _), outputs, layer in judged:
+    for name, (network, class_names, threshold, _), outputs, layer in techniques:
         probabilities = predict_stored(network, layer, test, outputs)
         predicted = predict_classes(probabilities, threshold)
         right[name] = predicted == truth

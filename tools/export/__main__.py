@@ -59,7 +59,7 @@ def main(name: str, form: str, folder: Path) -> None:
             f"{source}, in bfloat16": (network, BFLOAT16_TOLERANCE),
         }
     exported = model._replace(network=next(iter(references.values()))[0])
-    with whole_folder(folder / f"{name}_{form}") as unfinished:
+    with atomic_folder(folder / f"{name}_{form}") as unfinished:
         file = unfinished / FILES[form]
         write(exported, form, file)
         describe(exported, unfinished / "model.json")
@@ -72,7 +72,7 @@ def main(name: str, form: str, folder: Path) -> None:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a folder that is at `path`, in place of what was there, when the block ends, and not if it fails."""
     near = next(parent for parent in path.absolute().parents if parent.exists())  # on the same file system
     with TemporaryDirectory(prefix="unfinished_", dir=near) as temporary:

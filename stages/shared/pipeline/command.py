@@ -29,7 +29,7 @@ def run(main: Callable[..., Any], **afterwards: Callable[[Any, Path], None]) -> 
     What the machine refuses (a full disk, a missing or unreadable file) ends in one sentence too.
     """
     names = list(signature(main).parameters)
-    parser = Parser(prog="python -m stages.…", allow_abbrev=False)
+    parser = Parser(prog="python -m stages.NAME", allow_abbrev=False)
     for name in [*names, *afterwards]:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH")
     parser.add_argument("--records", type=Path, nargs="+", metavar="PATH")
