@@ -134,7 +134,8 @@ def count(table: pd.DataFrame, split: Split) -> dict[str, dict[str, int]]:
     """
     found = pd.crosstab(table["split"], table["label"]).reindex(SPLITS, fill_value=0)
     labels = [str(label) for label in found.columns]
-    counts = {name: dict(zip(labels, found.loc[name].to_numpy().tolist(), strict=True)) for name in SPLITS}
+    rows = zip(SPLITS, found.to_numpy("int64"), strict=True)
+    counts = {name: dict(zip(labels, map(int, row), strict=True)) for name, row in rows}
     available = table.groupby("label")["key"].agg(["size", "nunique"])
     exact = not split.has_fractions and split.group_by is None
     for name, of_class in counts.items():
