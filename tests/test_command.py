@@ -1,6 +1,7 @@
 """How a stage ends when what it needs is not there, or the machine refuses."""
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -58,9 +59,21 @@ def test_a_stage_that_is_stopped(monkeypatch):
         run(main)
 
 
-def test_no_room_for_an_array(tmp_path):
-    with refused(tmp_path, "4000.0 GB"):
-        with array_file(tmp_path / "large.npy", (10**9,), (1000,), "float32"):
+def test_no_room_for_an_array(tmp_path, monkeypatch):
+    """The kernel refuses for a limit: to ask for more than the disk has would fill it, for all others too."""
+    most, limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    allocate = os.posix_fallocate
+
+    def allocate_a_megabyte_at_most(*file_and_place: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, limit))
+        try:
+            allocate(*file_and_place)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, limit))
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate_a_megabyte_at_most)
+    with refused(tmp_path, "4.0 GB"):
+        with array_file(tmp_path / "large.npy", (10**6,), (1000,), "float32"):
             pass
     assert list(tmp_path.iterdir()) == []
 
