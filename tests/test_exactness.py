@@ -139,6 +139,7 @@ def test_a_row_depends_on_no_other_image(trained, monkeypatch):
         np.testing.assert_array_equal(run_base(pixels)[0][0], stored[row])
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_its_place():
     """TensorFlow's own convolutions, without oneDNN, break this on several cores."""
     base = conv_base.build("vgg16", 64)

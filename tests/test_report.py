@@ -206,6 +206,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     models.save(classifier, Path("data/models/fine_tuned.keras"), names, threshold)
 
 
+@pytest.mark.slow
 def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path, classes=2, shift=0)
@@ -219,6 +220,7 @@ def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [20, 31])
 def test_many_classes_and_no_right_image(classes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -351,6 +353,7 @@ def test_precision_recall_curve_has_the_area_that_is_reported(classes):
     assert np.trapezoid(curve["precision"], curve["recall"]) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, classes, pooling, computes_in",
     [
