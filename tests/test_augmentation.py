@@ -5,8 +5,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import apply_affine_transform
-
-from stages.shared.extraction.augmentation import Augmentation, AugmentedView, draw_warp
+from stages.shared.extraction.outputs.augmentation import Augmentation, AugmentedView, draw_warp
 
 NOTEBOOK = Augmentation(
     seed=0,

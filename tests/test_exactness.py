@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from stages.shared.extraction.outputs.augmentation import Augmentation, AugmentedView
+from stages.shared.training.fit.head import add_head
 
 from stages import fine_tune, train_augmented
-from stages.shared.extraction.augmentation import Augmentation, AugmentedView
 from stages.shared.images import BLOCK, read_blocks, read_pixels
 from stages.shared.network import conv_base, model_file
 from stages.shared.network.freeze_point import freeze
 from stages.shared.network.inference import forward
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import read_split
-from stages.shared.training.head import add_head
 from stages.train_head import Parameters as HeadParameters
 from tests.conftest import CLASSES, SIZE, THREE_CLASSES, TRAINED, change, environment, run
 
@@ -141,6 +141,7 @@ def test_a_row_depends_on_no_other_image(trained, monkeypatch):
         np.testing.assert_array_equal(run_base(pixels)[0][0], stored[row])
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_its_place():
     """TensorFlow's own convolutions, without oneDNN, break this on several cores."""
     base = conv_base.build("vgg16", 64)

@@ -148,7 +148,7 @@ def test_refused_where_it_predicts_otherwise(project, monkeypatch):
     assert Path("export/fine_tuned_keras/model.keras").read_bytes() == kept
     before = sorted(project.rglob("*"))
     with pytest.raises(UserError):
-        export.main("fine_tuned", "savedmodel", Path("export"))
+        export.main("augmented", "keras", Path("export"))
     with pytest.raises(UserError):
         export.main("fine_tuned", "keras", Path("new/folder"))
     assert sorted(project.rglob("*")) == before

@@ -37,6 +37,7 @@ def test_bytes_do_not_depend_on_the_source(workspace, vgg16_weights):
     assert FILE.read_bytes() == vgg16_weights.read_bytes()
 
 
+@pytest.mark.slow
 def test_random_weights_are_the_same_each_time(workspace):
     change(conv_base__name="mobilenet", conv_base__weights="random")
     run("fetch_weights")
@@ -45,6 +46,9 @@ def test_random_weights_are_the_same_each_time(workspace):
     assert FILE.read_bytes() == first
 
 
+@pytest.mark.filterwarnings(
+    "ignore:Skipping nested container:UserWarning"
+)  # Keras's, of weights that do not fit
 @pytest.mark.parametrize(
     "content, facts",
     [

@@ -14,6 +14,7 @@ from tests.conftest import change, place_weights, refused, run
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_default_cut_splits_the_base_exactly(name):
     base = conv_base.build(name, 96)
@@ -24,6 +25,7 @@ def test_default_cut_splits_the_base_exactly(name):
     np.testing.assert_array_equal(halves, base(PIXELS, training=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, no_cut",
     [("resnet50", "conv4_block6_2_conv"), ("xception", "block13_sepconv1"), ("inception_v3", "mixed9_0")],
@@ -52,6 +54,7 @@ def test_an_unknown_layer_is_an_error_before_anything_is_written(workspace, vgg1
     assert not Path("data/views").exists()
 
 
+@pytest.mark.slow
 def test_batch_normalization_is_never_fine_tuned():
     base = conv_base.build("resnet50", 96)
     freeze(base, "conv4_block6_out")

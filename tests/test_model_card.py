@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import pytest
 from markdown_it import MarkdownIt
+from stages.shared.training.fit.head import Head, add_head
 
 from stages.model_card.facts import read_model
 from stages.model_card.markdown import escape
@@ -19,7 +20,6 @@ from stages.shared.network.conv_base import build
 from stages.shared.network.freeze_point import freeze
 from stages.shared.network.model_file import Classifier
 from stages.shared.reporting import sentences
-from stages.shared.training.head import Head, add_head
 from tests.conftest import PROJECT, change, run, states
 
 CARD = Path("metrics/model_card.md")

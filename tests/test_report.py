@@ -17,6 +17,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score
+from stages.shared.training.fit.head import Head, add_head
+from stages.shared.training.fit.history import write_epochs
 
 from stages.evaluate import tabulate
 from stages.report import examples, results
@@ -32,8 +34,6 @@ from stages.shared.pipeline.splits import read_class_names, read_split
 from stages.shared.reporting import sentences
 from stages.shared.reporting.grad_cam import grad_cam, last_maps
 from stages.shared.reporting.thumbnails import as_uri, overlay
-from stages.shared.training.head import Head, add_head
-from stages.shared.training.history import write_epochs
 from tests.browser import CHROMIUM
 from tests.conftest import (
     SIZE,
@@ -198,6 +198,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     model_file.save(saved, Path("data/models/fine_tuned.keras"))
 
 
+@pytest.mark.slow
 def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path, classes=2, shift=0)
@@ -211,6 +212,7 @@ def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [20, 31])
 def test_many_classes_and_no_right_image(classes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -343,6 +345,7 @@ def test_precision_recall_curve_has_the_area_that_is_reported(classes):
     assert np.trapezoid(curve["precision"], curve["recall"]) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, classes, pooling, computes_in",
     [

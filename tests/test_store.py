@@ -13,8 +13,8 @@ from pathlib import Path
 
 import lmdb
 import pytest
+from stages.shared.extraction.outputs.store import Store
 
-from stages.shared.extraction.store import Store
 from stages.shared.images import BLOCK
 from tests.conftest import (
     SIZE,
@@ -83,7 +83,7 @@ def test_a_file_that_is_no_store_is_one_clear_error(store, tmp_path):
 
 WRITE = """
 import os, sys
-from stages.shared.extraction.store import Store
+from stages.shared.extraction.outputs.store import Store
 store = Store(folder=sys.argv[1], gigabytes=0.5)
 for number in range(int(sys.argv[2]), int(sys.argv[2]) + 200):
     store.write({number.to_bytes(32): number.to_bytes(4) * 25_000})

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
+from stages.shared.training.fit.fit import Training, class_weights, read_batches
+from stages.shared.training.fit.history import write_epochs
+from stages.shared.training.fit.optimizer import RMSprop
 
 from stages.draw_plots.pictures import draw_learning_curves
 from stages.shared.network import model_file
 from stages.shared.network.freeze_point import above
 from stages.shared.pipeline.arrays import StoredArray
 from stages.shared.pipeline.splits import read_split
-from stages.shared.training.fit import Training, class_weights, read_batches
-from stages.shared.training.history import write_epochs
-from stages.shared.training.optimizer import RMSprop
 from tests.conftest import change, refused, run, shows_something, states
 
 
@@ -171,7 +171,7 @@ def test_metrics_and_curves_can_be_read_after_every_epoch(extracted, monkeypatch
         write_epochs(history, kept, metrics, table)
         seen.append((json.loads(metrics.read_text())["epoch"], len(pd.read_csv(table))))
 
-    monkeypatch.setattr("stages.shared.training.classifier.write_epochs", write)
+    monkeypatch.setattr("stages.shared.training.fit.classifier.write_epochs", write)
     run("train_head")
     assert seen == [(1, 1), (2, 2)]
 
