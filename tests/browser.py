@@ -29,6 +29,7 @@ def browsing(folder: Path) -> Iterator["Tab"]:
         f"--user-data-dir={folder}",
     ]
     connected = f'exec "$0" "$@" 3< /dev/fd/{commands} 4> /dev/fd/{theirs}'  # as that option wants it
+    assert CHROMIUM
     process = subprocess.Popen(
         ["sh", "-c", connected, CHROMIUM, *options], pass_fds=(commands, theirs), stderr=subprocess.DEVNULL
     )

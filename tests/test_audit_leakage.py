@@ -84,7 +84,7 @@ def inside(planted, tmp_path, monkeypatch):
 
 def test_copies_are_found_and_nothing_else(inside):
     table = pd.read_csv(WRITTEN[0])
-    assert dict(zip(table["path"], table["other_path"])) == {
+    assert dict(zip(table["path"], table["other_path"], strict=True)) == {
         name: source for name, (source, _) in COPIES.items()
     }
     assert (table["split"] == table["path"].str.split("/").str[0]).all()

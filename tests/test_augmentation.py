@@ -5,7 +5,8 @@ from hashlib import sha256
 import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import apply_affine_transform
-from stages.shared.extraction.outputs.augmentation import Augmentation, AugmentedView, draw_warp
+
+from stages.shared.extraction.augmentation import Augmentation, AugmentedView, draw_warp
 
 NOTEBOOK = Augmentation(
     seed=0,
@@ -22,9 +23,14 @@ SIZE = 40
 
 
 def with_only(**settings) -> Augmentation:
-    nothing = dict(
-        rotation_degrees=0, width_shift=0, height_shift=0, shear_degrees=0, zoom=0, horizontal_flip=False
-    )
+    nothing = {
+        "rotation_degrees": 0,
+        "width_shift": 0,
+        "height_shift": 0,
+        "shear_degrees": 0,
+        "zoom": 0,
+        "horizontal_flip": False,
+    }
     return NOTEBOOK.model_copy(update={**nothing, **settings})
 
 

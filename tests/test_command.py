@@ -62,15 +62,18 @@ def test_a_stage_that_is_stopped(monkeypatch):
 
 def test_no_room_for_an_array(tmp_path):
     """The disk is not filled up to find that out: some file systems would."""
-    with refused(tmp_path, "4000.0 GB", "are free"):
-        with array_file(tmp_path / "large.npy", (10**9,), (1000,), "float32"):
-            pass
+    too_large = array_file(tmp_path / "large.npy", (10**9,), (1000,), "float32")
+    with refused(tmp_path, "4000.0 GB", "are free"), too_large:
+        pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_array_that_fails_half_way_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError):
+    def fail_half_way() -> None:
         with array_file(tmp_path / "a.npy", (2,), (3,), "float32") as array:
             array.write([0], np.ones((1, 3), "float32"))
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from tools import compare
 from tools.compare import describe_accuracy, describe_difference
 
 
-def predictions(**images: str) -> pd.DataFrame:
+def predictions(**images: int) -> pd.DataFrame:
     """Return both revisions' predictions from the number of images that were right (r) or wrong (w) in each."""
     rows = [pair for pair, number in images.items() for _ in range(number)]
     said = {"r": "cat", "w": "dog"}

@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import signal
 import struct
 import subprocess
@@ -24,7 +23,7 @@ from werkzeug.serving import make_server
 
 from stages.shared.reporting.sentences import LABELS, quoted
 from tests.browser import CHROMIUM, browsing
-from tests.conftest import CLASSES, environment, refused, states
+from tests.conftest import CLASSES, environment, refused, search, states
 from tools.demo import __main__ as demo
 from tools.predict import __main__ as predict
 
@@ -46,7 +45,7 @@ def project(trained, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(trained) -> str:
+def address(trained) -> Iterator[str]:
     """Where the page of the trained models is, while the tests of this module run."""
     server = make_server(demo.HOST, 0, demo.create_app(), threaded=True)
     with chdir(trained):
@@ -122,7 +121,7 @@ def test_an_image_that_is_dropped_and_each_model(tab, photo, capsys):
     tab.run("document.querySelector('[value=head]').click()")
     found = results(tab, 3)
     assert tab.errors == []
-    for result, model in zip(found, ("head", "augmented", "fine_tuned")):
+    for result, model in zip(found, ("head", "augmented", "fine_tuned"), strict=True):
         expected = predicted(capsys, photo, model)
         ranked = list(expected)
         assert [name for name, _ in result["classes"]] == ranked
@@ -145,7 +144,7 @@ def test_files_that_are_no_images_and_then_one(tab, photo, tmp_path):
         "bomb.png": png(20_000, 20_000),
     }
     files = [tmp_path / name for name in contents]
-    for file, content in zip(files, contents.values()):
+    for file, content in zip(files, contents.values(), strict=True):
         file.write_bytes(content)
     heavy = tmp_path / "heavy.tif"
     with heavy.open("wb") as file:
@@ -282,12 +281,10 @@ def test_a_model_that_is_none(tmp_path, monkeypatch):
 
 
 def test_many_classes():
-    found = dict.fromkeys(("predicted", "width", "height", "picture", "heat", "place", "second"), "")
-    found["threshold"] = None
+    shown_of_one = dict.fromkeys(("predicted", "width", "height", "picture", "heat", "place", "second"), "")
+    classes = [(f"class {i}", "0.1") for i in range(12)]
     with demo.create_app().test_request_context():
-        shown = demo.page(
-            file="a.png", found={**found, "classes": [(f"class {i}", "0.1") for i in range(12)]}
-        )
+        shown = demo.page(file="a.png", found={**shown_of_one, "threshold": None, "classes": classes})
     before, after = shown.split("<details><summary>2 more</summary>")
     assert (before.count("<data"), after.count("<data")) == (10, 2)
 
@@ -312,10 +309,10 @@ def test_it_says_where_it_is_and_ends_quietly(project):
         stdout=-1,
         stderr=-1,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (a shell's & ignores it)
     ) as server:
-        said = server.stdout.readline()
-        address = re.fullmatch(r"(http://127\.0\.0\.1:\d+), Ctrl-C ends it\n", said)[1]
+        assert server.stdout
+        address = search(r"^(http://127\.0\.0\.1:\d+), Ctrl-C ends it\n$", server.stdout.readline())[1]
         assert ask(f"{address}/", "GET")[0] == 200
         assert post(f"{address}/", b"no image")[0] == 400
         os.kill(server.pid, signal.SIGINT)

@@ -54,7 +54,7 @@ class Page(NamedTuple):
     def anchors(self) -> set[str]:
         """Return the anchors that GitHub gives the headings."""
         found = set()
-        for before, token in zip(self.tokens, self.tokens[1:], strict=False):
+        for before, token in zip(self.tokens, self.tokens[1:], strict=True):
             if before.type == "heading_open" and token.children:
                 heading = "".join(child.content for child in token.children)
                 found.add(re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-"))

@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from stages.shared.extraction.outputs.augmentation import Augmentation, AugmentedView
-from stages.shared.training.fit.head import add_head
+from pydantic import BaseModel
 
 from stages import fine_tune, train_augmented
+from stages.shared.extraction.augmentation import Augmentation, AugmentedView
 from stages.shared.images import BLOCK, read_blocks, read_pixels
 from stages.shared.network import conv_base, model_file
 from stages.shared.network.freeze_point import freeze
 from stages.shared.network.inference import forward
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import read_split
+from stages.shared.training.head import add_head
 from stages.train_head import Parameters as HeadParameters
 from tests.conftest import CLASSES, SIZE, THREE_CLASSES, TRAINED, change, environment, run
 
@@ -36,10 +37,9 @@ def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
         steps = training.epochs * -(-len(split) // training.batch_size)
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     classifier.compile(keras.optimizers.RMSprop(rate), loss="binary_crossentropy", jit_compile=False)
-    augmentation = read_parameters(augmentation_schema()).augmentation
-    pixels = np.stack(
-        [read_pixels(Path("images") / row.path, row.sha256, 64, "bilinear") for row in split.itertuples()]
-    )
+    augmentation = read_parameters(Augmented).augmentation
+    images = zip(split["path"], split["sha256"], strict=True)
+    pixels = np.stack([read_pixels(Path("images") / path, digest, 64, "bilinear") for path, digest in images])
     labels = split["class_index"].to_numpy("float32")
     for epoch in range(training.epochs):
         view = epoch % augmentation.views
@@ -50,16 +50,14 @@ def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
             classifier.train_on_batch(images, labels[rows, np.newaxis])
 
 
-def augmentation_schema():
-    from pydantic import create_model
-
-    return create_model("Parameters", augmentation=(Augmentation, ...))
+class Augmented(BaseModel):
+    augmentation: Augmentation
 
 
 def assert_same_weights(classifier: keras.Model, file: str) -> None:
     stored = model_file.load(Path(file)).network
     assert [w.path for w in stored.weights] == [w.path for w in classifier.weights]
-    for ours, theirs in zip(stored.weights, classifier.weights):
+    for ours, theirs in zip(stored.weights, classifier.weights, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-8, err_msg=ours.path)
 
 
@@ -170,7 +168,7 @@ def test_views_hold_the_base_on_each_view_and_their_activations_lead_to_their_fe
     assert features.shape == (2, 14, 2, 2, 512) and activations.shape == (2, 14, 4, 4, 512)
     parameters = read_parameters(HeadParameters)
     base = conv_base.load(parameters.conv_base, 64, WEIGHTS)
-    augmentation = read_parameters(augmentation_schema()).augmentation
+    augmentation = read_parameters(Augmented).augmentation
     split = read_split(Path("data/splits/train.csv"))
     for view, row in [(0, 0), (1, 13)]:
         digest = split["sha256"][row]

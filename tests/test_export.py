@@ -71,14 +71,13 @@ def some_images() -> np.ndarray:
     images = [
         Image.open(Path("images") / file).resize((SIZE, SIZE), Image.Resampling.BILINEAR) for file in files
     ]
-    return np.stack(images).astype("float32")
+    return np.stack([np.asarray(image) for image in images]).astype("float32")
 
 
 def differences(said: str) -> list[tuple[float, float]]:
     """Return the largest differences and their tolerances, as printed."""
-    return [
-        tuple(map(float, found)) for found in re.findall(r"by up to (\S+) \(tolerance ([\d.e-]+)\)", said)
-    ]
+    stated = re.findall(r"by up to (\S+) \(tolerance ([\d.e-]+)\)", said)
+    return [(float(difference), float(tolerance)) for difference, tolerance in stated]
 
 
 @pytest.mark.parametrize("form", FILES)

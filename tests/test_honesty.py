@@ -15,12 +15,12 @@ from tests.conftest import PIPELINE, draw_images, run
 TRAININGS = ("train_head", "train_augmented", "fine_tune")
 SPLIT = "data/splits/test.csv"
 STORED = ("data/features/test.npy", "data/default_activations/test.npy", "data/activations/test.npy")
-opened: list[str] | None = None  # the paths opened so far, while someone wants to know
+watchers: list[list[str]] = []  # each a list of the paths opened so far, while someone wants to know
 
 
 def listen(event: str, arguments: tuple) -> None:
-    if event == "open" and opened is not None and not isinstance(arguments[0], int):
-        opened.append(os.fsdecode(arguments[0]))
+    if event == "open" and watchers and not isinstance(arguments[0], int):
+        watchers[-1].append(os.fsdecode(arguments[0]))
 
 
 sys.addaudithook(listen)  # for good: Python removes none
@@ -29,14 +29,12 @@ sys.addaudithook(listen)  # for good: Python removes none
 @contextmanager
 def watching() -> Iterator[set[Path]]:
     """Give the files that are opened in the block, once it has ended."""
-    global opened
     files: set[Path] = set()
-    opened = []
+    watchers.append([])
     try:
         yield files
     finally:
-        files |= {Path(path).resolve() for path in opened}
-        opened = None
+        files |= {Path(path).resolve() for path in watchers.pop()}
 
 
 def read_outputs(*stages: str) -> dict[str, bytes]:

@@ -7,11 +7,11 @@ import zipfile
 from difflib import ndiff
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import keras
 import pytest
 from markdown_it import MarkdownIt
-from stages.shared.training.fit.head import Head, add_head
 
 from stages.model_card.facts import read_model
 from stages.model_card.markdown import escape
@@ -20,6 +20,7 @@ from stages.shared.network.conv_base import build
 from stages.shared.network.freeze_point import freeze
 from stages.shared.network.model_file import Classifier
 from stages.shared.reporting import sentences
+from stages.shared.training.head import Head, add_head
 from tests.conftest import PROJECT, change, run, states
 
 CARD = Path("metrics/model_card.md")
@@ -50,7 +51,11 @@ def write_run(names: list[str]) -> None:
         epochs = {"epoch": next(numbers), **{key: fraction() for key in TRAINED}}
         chosen = {"threshold": fraction(), "validation_accuracy_at_threshold": fraction()} if two else {}
         write_json(model, epochs | chosen)
-        found = {"accuracy": fraction(), "roc_auc": fraction(), **{key: fraction() for key in JUDGED}}
+        found: dict[str, Any] = {
+            "accuracy": fraction(),
+            "roc_auc": fraction(),
+            **{key: fraction() for key in JUDGED},
+        }
         found |= {"accuracy_interval": interval(), "roc_auc_interval": interval()}
         found["per_class"] = [
             {
@@ -108,7 +113,8 @@ def three(*numbers: float) -> list[str]:
 def changed(before: list[str], after: list[str]) -> tuple[list[str], list[str]]:
     """Return the lines that went and those that came."""
     lines = list(ndiff(before, after))
-    return tuple([line[2:] for line in lines if line.startswith(sign)] for sign in ("- ", "+ "))
+    gone, come = ([line[2:] for line in lines if line.startswith(sign)] for sign in ("- ", "+ "))
+    return gone, come
 
 
 @pytest.mark.parametrize("names", [["cat", "dog"], [f"class {i:02}" for i in range(30)]], ids=["two", "many"])
@@ -192,9 +198,11 @@ def test_odd_names_are_shown_as_they_are(workspace):
     write_run(names)
     change(data__labels_from=ODD)
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse("\n".join(write_card()))
-    inline = [part for token in tokens if token.type == "inline" for part in token.children]
+    inline = [part for token in tokens if token.type == "inline" for part in token.children or ()]
     assert {part.type for part in inline} == {"text", "code_inline"}
-    shown = ["".join(part.content for part in token.children) for token in tokens if token.type == "inline"]
+    shown = [
+        "".join(part.content for part in token.children or ()) for token in tokens if token.type == "inline"
+    ]
     seen = [name.replace("\n", " ").replace("\u202e", "") for name in names]
     cells = shown[shown.index("class") : shown.index("trained from this layer on")]
     assert [text for text in cells if text in seen] == seen

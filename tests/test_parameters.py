@@ -43,7 +43,7 @@ def test_all_wrong_parameters_are_named_at_once(workspace):
     change(head__dropout=2, head__units=0)
     with pytest.raises(SystemExit) as end:
         run("train_head")
-    units, dropout = end.value.code.splitlines()
+    units, dropout = str(end.value).splitlines()
     assert states(units, "head.units", 0) and states(dropout, "head.dropout", 2)
 
 
@@ -61,7 +61,7 @@ def test_a_missing_key_a_missing_section_and_a_section_that_is_none(workspace):
         Path("params.yaml").write_text(wrong)
         with pytest.raises(SystemExit) as end:
             run("train_head")
-        assert states(end.value.code, "params.yaml", *facts)
+        assert states(str(end.value), "params.yaml", *facts)
 
 
 def test_a_file_that_cannot_be_read(workspace):
@@ -75,7 +75,7 @@ def test_an_unknown_section_is_named(workspace):
     Path("params.yaml").write_text("imagesize: 224\nfoo: 1\n" + Path("params.yaml").read_text())
     with pytest.raises(SystemExit) as end:
         run("split_dataset")
-    near, far = end.value.code.splitlines()
+    near, far = str(end.value).splitlines()
     assert states(near, "params.yaml", "imagesize", 224, "image_size") and "fine_tune" not in near
     assert states(far, "params.yaml", "foo", 1, *YAML(typ="safe").load(DEFAULTS))
 

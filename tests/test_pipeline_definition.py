@@ -114,10 +114,11 @@ def test_the_command_names_the_parameters_of_main_and_the_declared_paths(name):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_main_takes_at_most_eight_paths_by_name_and_says_what_it_reads_and_writes(name):
-    arguments, said = main_function(name).args, ast.get_docstring(main_function(name))
+    arguments, said = main_function(name).args, ast.get_docstring(main_function(name)) or ""
     assert not arguments.args and 1 <= len(arguments.kwonlyargs) <= 8
     assert "Reads: " in said and "Writes:" in said
-    assert {ast.unparse(argument.annotation) for argument in arguments.kwonlyargs} == {"Path"}
+    types = [argument.annotation for argument in arguments.kwonlyargs]
+    assert {ast.unparse(kind) for kind in types if kind} == {"Path"}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -193,7 +194,7 @@ def test_every_parameter_is_declared_by_a_stage_with_its_whole_section():
 
 def test_the_drawing_of_the_stages_shows_every_one_and_only_true_arrows():
     page = (PROJECT / "docs/architecture.md").read_text()
-    picture = re.search(r"```mermaid\n.*?```", page, re.DOTALL)[0]
+    picture = search(r"```mermaid\n.*?```", page, re.DOTALL)[0]
     drawn = set()
     for sources, targets in re.findall(r"^ +(.+?) -->(?:\|.+?\|)? (.+)$", picture, re.MULTILINE):
         drawn |= set(product(sources.split(" & "), targets.split(" & ")))

@@ -18,7 +18,7 @@ from stages.shared.images import BLOCK, read_pixels
 from stages.shared.network import model_file
 from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.splits import read_split
-from tests.conftest import CLASSES, PROJECT, SIZE, change, environment, refused, states
+from tests.conftest import CLASSES, SIZE, change, environment, refused, states
 from tools.predict import __main__ as predict
 from tools.predict.image_files import find
 
@@ -80,7 +80,9 @@ def test_more_than_two_classes(project, capsys):
     colours = Classifier(classifier, ["red", "green", "NA"], None, "bilinear")
     model_file.save(colours, Path("colours.keras"))
     image = some_images(1)[0]
-    mean = predict.read(image, 8, "bilinear").mean(axis=(0, 1))
+    pixels = predict.read(image, 8, "bilinear")
+    assert isinstance(pixels, np.ndarray)
+    mean = pixels.mean(axis=(0, 1))
     row = predictions(capsys, [image], "colours.keras").iloc[0]
     assert row["predicted"] == ["red", "green", "NA"][mean.argmax()]
     expected = np.exp(mean / 10) / np.exp(mean / 10).sum()
@@ -124,7 +126,9 @@ def test_formats_hold_the_same(project, capsys):
     assert predict.main([*some_images(3), "images/gone \x1b.png"], "head", "table") == 1
     header, *lines = capsys.readouterr().out.splitlines()
     assert header == """path                       predicted     pear's  äp,fel "rot\""""
-    for line, path, predicted, numbers in zip(lines, table["path"], table["predicted"], probabilities):
+    for line, path, predicted, numbers in zip(
+        lines, table["path"], table["predicted"], probabilities, strict=True
+    ):
         assert line == f"{path:25}  {predicted:12}  {numbers[0]:.4f}  {numbers[1]:12.4f}"
     assert len(lines) == 3
 
@@ -211,7 +215,7 @@ def test_links_to_folders_are_named_or_followed(tree):
     assert find("linked") == ["linked/more", "linked/1.png"]
     followed = ["linked/1.png", "linked/more/1.png", "linked/more/2.png"]
     assert find("linked/**") == [*followed, "linked/more/b/5[1].png", "linked/more/b/c/3.png"]
-    assert states(predict.read("linked/more", 32, "bilinear"), "folder", "link")
+    assert states(str(predict.read("linked/more", 32, "bilinear")), "folder", "link")
 
 
 def test_paths_on_standard_input(tree, monkeypatch):
@@ -271,7 +275,7 @@ def test_exit_status(project, capsys, monkeypatch, line, status, facts):
     monkeypatch.setattr(sys, "argv", ["predict", *line.split()])
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # it is for the process, and this is pytest's
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(PROJECT / "tools/predict.py"), run_name="__main__")
+        runpy.run_module("tools.predict", run_name="__main__")
     assert ended.value.code == status
     assert states(capsys.readouterr().err, *facts)
 
@@ -283,6 +287,7 @@ def test_output_that_ends_early(project):
     streams = {"env": buffered, "stderr": subprocess.PIPE, "text": True}
     with open("/dev/full", "w") as full, subprocess.Popen(command, stdout=full, **streams) as no_room:
         with subprocess.Popen(command, stdout=subprocess.PIPE, **streams) as head:
+            assert head.stdout and head.stderr and no_room.stderr
             assert head.stdout.readline().startswith("path,predicted,")
             head.stdout.close()
             said = head.stderr.read()

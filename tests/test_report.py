@@ -17,8 +17,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score
-from stages.shared.training.fit.head import Head, add_head
-from stages.shared.training.fit.history import write_epochs
 
 from stages.evaluate import tabulate
 from stages.report import examples, results
@@ -34,6 +32,8 @@ from stages.shared.pipeline.splits import read_class_names, read_split
 from stages.shared.reporting import sentences
 from stages.shared.reporting.grad_cam import grad_cam, last_maps
 from stages.shared.reporting.thumbnails import as_uri, overlay
+from stages.shared.training.head import Head, add_head
+from stages.shared.training.history import write_epochs
 from tests.browser import CHROMIUM
 from tests.conftest import (
     SIZE,
@@ -44,6 +44,7 @@ from tests.conftest import (
     place_weights,
     refused,
     run,
+    search,
     states,
     write_parameters,
 )
@@ -188,7 +189,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
         columns = [f"{part}_{kind}" for part in ("train", "validation") for kind in ("accuracy", "loss")]
         history = pd.DataFrame([[0.5] * 4], columns=columns)
         write_epochs(history, 1, Path(f"metrics/{model}.json"), Path(f"metrics/{model}_curves.csv"))
-    same = mcnemar(truth == truth, truth == truth)
+    same = mcnemar(np.ones(len(truth), bool), np.ones(len(truth), bool))
     pairs = combinations(sentences.MODELS, 2)
     evaluation["differences"] = [{"after": after, "before": before, **same} for before, after in pairs]
     Path("metrics/evaluation.json").write_text(json.dumps(evaluation))
@@ -254,7 +255,7 @@ def test_sentence_on_a_difference(counts, facts):
 def test_sentences_on_accuracies(lows, above):
     measured = {
         model: {"accuracy": accuracy, "accuracy_interval": [low, 0.9]}
-        for model, accuracy, low in zip(sentences.MODELS, (0.75, 0.7, 0.75), lows)
+        for model, accuracy, low in zip(sentences.MODELS, (0.75, 0.7, 0.75), lows, strict=True)
     }
     best, baseline = sentences.describe_accuracies(measured, "cat", 0.5, 1200)
     assert states(
@@ -285,7 +286,7 @@ def test_sentences_on_data():
 def test_sentence_on_near_duplicates():
     measured = {
         model: {"accuracy_without_near_duplicates": accuracy}
-        for model, accuracy in zip(sentences.MODELS, (0.75, 0.5, 0.8125))
+        for model, accuracy in zip(sentences.MODELS, (0.75, 0.5, 0.8125), strict=True)
     }
     none, one, some, all_of_them = (
         sentences.describe_leakage({"test_images": found}, measured, 1200) for found in (0, 1, 300, 1200)
@@ -417,7 +418,7 @@ def measure_on_a_phone(page: Path) -> str:
         "<script>onload = () => document.title = frames[0].document.title</script>"
     )
     shown = browse(frame, "--dump-dom", "--allow-file-access-from-files")
-    return re.search("<title>(.*?)</title>", shown.stdout)[1]
+    return search("<title>(.*?)</title>", shown.stdout)[1]
 
 
 def test_thumbnails_do_not_carry_comments():

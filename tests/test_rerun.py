@@ -11,16 +11,27 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import LAST, PIPELINE, PROJECT, call, commit, reproduce, run_in, states, write_parameters
+from tests.conftest import (
+    LAST,
+    PIPELINE,
+    PROJECT,
+    call,
+    commit,
+    reproduce,
+    run_in,
+    search,
+    states,
+    write_parameters,
+)
 
-TABLE = re.search(
+TABLE = search(
     r"^\| parameter \|.*?\n\n", (PROJECT / "docs/what-runs-again.md").read_text(), re.DOTALL | re.MULTILINE
 )[0]
 HEADINGS, _, *ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in TABLE.replace("`", "").strip().splitlines()
 ]
-RERUNS = {row[0]: {stage for stage, mark in zip(HEADINGS[1:], row[1:]) if mark} for row in ROWS}
+RERUNS = {row[0]: {stage for stage, mark in zip(HEADINGS[1:], row[1:], strict=True) if mark} for row in ROWS}
 CHANGES = {
     "data.images": {"data.images": "data/raw/other photos"},
     "data.labels_from, data.on_bad_image": {"data.on_bad_image": "exclude"},
@@ -87,7 +98,7 @@ def test_all_parameters_of_a_row_reach_the_same_stages():
                     if {key, section} & set(stage.get("params", []))
                 }
             )
-            assert stages == reached.setdefault(row_of(key), stages), key
+            assert stages == reached.setdefault(row_of(key) or key, stages), key
 
 
 def with_what_follows(stages: set[str]) -> set[str]:
@@ -196,7 +207,7 @@ def test_two_revisions_are_compared(reproduced):
     changed = run_in(reproduced, "git", "status", "--porcelain")
     said = run_in(reproduced, "python", "-m", "tools.compare", "HEAD")
     of_head, *of_others = re.split(r"^\w+:$", said, flags=re.MULTILINE)[1:]
-    for revision, hits in zip(("HEAD", "workspace"), right):
+    for revision, hits in zip(("HEAD", "workspace"), right, strict=True):
         (line,) = re.findall(rf"^ *{revision}: .*", of_head, re.MULTILINE)
         assert states(line, f"{hits.sum()} of 8", f"{hits.mean():.3f}", "95 %")
     gained, lost = (~right[0] & right[1]).sum(), (right[0] & ~right[1]).sum()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import lmdb
 import pytest
-from stages.shared.extraction.outputs.store import Store
 
+from stages.shared.extraction.store import Store
 from stages.shared.images import BLOCK
 from tests.conftest import (
     SIZE,
@@ -83,7 +83,7 @@ def test_a_file_that_is_no_store_is_one_clear_error(store, tmp_path):
 
 WRITE = """
 import os, sys
-from stages.shared.extraction.outputs.store import Store
+from stages.shared.extraction.store import Store
 store = Store(folder=sys.argv[1], gigabytes=0.5)
 for number in range(int(sys.argv[2]), int(sys.argv[2]) + 200):
     store.write({number.to_bytes(32): number.to_bytes(4) * 25_000})
@@ -99,8 +99,9 @@ def test_two_writers_and_a_killed_one_leave_whole_results(tmp_path):
         )
         for first in ("0", "1000", "2000")
     ]
-    for _ in range(20):
-        told = int(writers[2].stdout.readline())
+    output = writers[2].stdout
+    assert output
+    told = [int(output.readline()) for _ in range(20)][-1]
     writers[2].kill()
     assert [writer.wait() for writer in writers] == [0, 0, -signal.SIGKILL]
     store = Store(folder=folder, gigabytes=0.5)
@@ -109,14 +110,16 @@ def test_two_writers_and_a_killed_one_leave_whole_results(tmp_path):
         whole = [number.to_bytes(4) * 25_000 for number in range(first, first + 200)]
         held = told - 1999 if first == 2000 else 200
         assert values[:held] == whole[:held]
-        assert all(value in (None, expected) for value, expected in zip(values, whole))
+        assert all(value in (None, expected) for value, expected in zip(values, whole, strict=True))
 
 
 def from_store(output: str) -> dict[str, tuple[int, int]]:
     """Return, from what a stage printed, how many images of each file came from the store, and of how many."""
     return {
         file: (int(taken), int(total))
-        for file, taken, total in re.findall(r"^(\S+): .* (\d+) of (\d+) images from the store", output, re.M)
+        for file, taken, total in re.findall(
+            r"^(\S+): .* (\d+) of (\d+) images from the store", output, re.MULTILINE
+        )
     }
 
 

@@ -185,6 +185,7 @@ def test_queued_experiments_share_the_features(repository, tmp_path):
     run_in(project, "dvc", "exp", "run", "--queue", "-S", "head.units=4,5", "--name", "grid")
     run_in(project, "dvc", "queue", "start")
     try:
+        status = ""
         for _ in range(200):
             status = run_in(project, "dvc", "queue", "status")
             if status.count("Success") + status.count("Failed") == 2:
@@ -195,7 +196,9 @@ def test_queued_experiments_share_the_features(repository, tmp_path):
         run_in(project, "dvc", "queue", "stop", "--kill")
     names = ["grid-1", "grid-2"]  # in this repository nobody has run sample_dataset yet
     for name, ran in zip(
-        names, ({"model_card"}, {"train_head", "evaluate", "draw_plots", "report", "model_card"})
+        names,
+        ({"model_card"}, {"train_head", "evaluate", "draw_plots", "report", "model_card"}),
+        strict=True,
     ):
         logs = run_in(project, "dvc", "queue", "logs", name)
         assert {stage for stage in STAGES if f"Running stage '{stage}'" in logs} - {"sample_dataset"} == ran

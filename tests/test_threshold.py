@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from stages.shared.training.fit.threshold import check_aim, choose_threshold
 
 from stages.shared.network import model_file
 from stages.shared.network.prediction import per_class, predict_classes
+from stages.shared.training.threshold import check_aim, choose_threshold
 from tests.conftest import CLASSES, change, refused, run
 
 NAMES = ["cat", "dog"]

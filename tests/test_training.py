@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
-from stages.shared.training.fit.fit import Training, class_weights, read_batches
-from stages.shared.training.fit.history import write_epochs
-from stages.shared.training.fit.optimizer import RMSprop
 
 from stages.draw_plots.pictures import draw_learning_curves
 from stages.shared.network import model_file
 from stages.shared.network.freeze_point import above
 from stages.shared.pipeline.arrays import StoredArray
 from stages.shared.pipeline.splits import read_split
+from stages.shared.training.fit import Training, class_weights, read_batches
+from stages.shared.training.history import write_epochs
+from stages.shared.training.optimizer import RMSprop
 from tests.conftest import change, refused, run, shows_something, states
 
 
@@ -72,10 +72,10 @@ def test_early_stopping_keeps_the_best_epoch(extracted):
     change(head__epochs=30, head__patience_epochs=2, head__learning_rate=0.02, head__pooling="flatten")
     run("train_head")
     curves = pd.read_csv("metrics/head_curves.csv", index_col="epoch")
-    best = curves["validation_loss"].idxmin()
+    best = int(curves["validation_loss"].to_numpy().argmin()) + 1
     assert len(curves) < 30 and best == len(curves) - 2
     metrics = json.loads(Path("metrics/head.json").read_text())
-    assert metrics["epoch"] == best and metrics["validation_loss"] == curves["validation_loss"][best]
+    assert metrics["epoch"] == best and metrics["validation_loss"] == curves["validation_loss"].min()
     _, loss = measured("data/models/head.keras", "validation")
     assert loss == pytest.approx(metrics["validation_loss"], rel=1e-4)
 
@@ -171,7 +171,7 @@ def test_metrics_and_curves_can_be_read_after_every_epoch(extracted, monkeypatch
         write_epochs(history, kept, metrics, table)
         seen.append((json.loads(metrics.read_text())["epoch"], len(pd.read_csv(table))))
 
-    monkeypatch.setattr("stages.shared.training.fit.classifier.write_epochs", write)
+    monkeypatch.setattr("stages.shared.training.classifier.write_epochs", write)
     run("train_head")
     assert seen == [(1, 1), (2, 2)]
 
@@ -181,9 +181,12 @@ def test_curves_are_smoothed_as_in_the_notebook(tmp_path):
     columns = ["train_accuracy", "validation_accuracy", "train_loss", "validation_loss"]
     write_epochs(pd.DataFrame(values, columns=columns), 4, tmp_path / "m.json", tmp_path / "c.csv")
     draw_learning_curves(pd.read_csv(tmp_path / "c.csv", index_col="epoch"), tmp_path / "c.png")
-    assert json.loads((tmp_path / "m.json").read_text()) == {"epoch": 4, **dict(zip(columns, values[3]))}
+    assert json.loads((tmp_path / "m.json").read_text()) == {
+        "epoch": 4,
+        **dict(zip(columns, values[3], strict=True)),
+    }
     table = pd.read_csv(tmp_path / "c.csv", index_col="epoch")
-    for column, points in zip(columns, values.T):
+    for column, points in zip(columns, values.T, strict=True):
         smoothed = []
         for point in points:
             smoothed.append(smoothed[-1] * 0.8 + point * 0.2 if smoothed else point)
@@ -204,5 +207,5 @@ def test_the_optimizer_gives_the_weights_of_keras(decay):
             model.train_on_batch(drawn.normal(size=(8, 9)), drawn.normal(size=(8, 1)))
         return model.get_weights()
 
-    for ours, theirs in zip(trained(RMSprop), trained(keras.optimizers.RMSprop)):
+    for ours, theirs in zip(trained(RMSprop), trained(keras.optimizers.RMSprop), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)

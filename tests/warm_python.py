@@ -101,7 +101,7 @@ def answer(connection: socket.socket) -> int:
         traceback.print_exc()
         return 1
     finally:
-        threading._shutdown()  # waits for threads, as Python does at its end
+        threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  waits for threads, as Python does at its end
         atexit._run_exitfuncs()  # what libraries have to tidy up
         sys.stdout.flush()
         sys.stderr.flush()
