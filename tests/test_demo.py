@@ -128,7 +128,7 @@ def test_an_image_that_is_dropped_and_each_model(tab, photo, capsys):
         probabilities = [float(probability) for _, probability in result["classes"]]
         assert probabilities == pytest.approx([expected[name] for name in ranked], abs=1e-6)
         assert result["bars"] == pytest.approx(probabilities, abs=0.01)
-        facts = (LABELS[model], photo.name, quoted(ranked[0]), f"{probabilities[0]:.3f}")
+        facts = (LABELS[model], photo.name, f"“{ranked[0]}”", f"{probabilities[0]:.3f}")
         assert states(result["model"], *facts) and states(result["text"], "900 × 600")
         (*size, picture), (*size_of_heat, heat) = result["pictures"]
         assert size == size_of_heat == [600, 400] and picture != heat
