@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ class Page(NamedTuple):
     def anchors(self) -> set[str]:
         """Return the anchors that GitHub gives the headings."""
         found = set()
-        for before, token in zip(self.tokens, self.tokens[1:], strict=True):
+        for before, token in pairwise(self.tokens):
             if before.type == "heading_open" and token.children:
                 heading = "".join(child.content for child in token.children)
                 found.add(re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-"))

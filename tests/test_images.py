@@ -106,7 +106,9 @@ def test_blocks_cover_the_split_in_order_and_the_last_is_padded(tmp_path):
     assert [(rows.start, rows.stop) for rows, _ in blocks] == [(0, 32), (32, 64), (64, 67)]
     assert {pixels.shape for _, pixels in blocks} == {(BLOCK, 5, 5, 3)}
     for rows, pixels in blocks:
-        for row, image in zip(range(rows.start, rows.stop), pixels, strict=True):
+        for row, image in zip(
+            range(rows.start, rows.stop), pixels, strict=False
+        ):  # the last block is filled up
             expected = Image.open(tmp_path / f"{row}.png").resize((5, 5), Image.Resampling.BILINEAR)
             assert (image == np.asarray(expected)).all()
     assert (blocks[-1][1][3:] == blocks[-1][1][2]).all()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import DEFAULTS, PIPELINE, PROJECT, SIZE, change, place_weights, run
+from tests.conftest import DEFAULTS, PIPELINE, PROJECT, SIZE, change, place_weights, run, search
 
 STAGES = PIPELINE["stages"]
 
