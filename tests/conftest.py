@@ -284,8 +284,9 @@ def make_repository(folder: Path) -> None:
     """
     for code in ("stages", "tools"):
         shutil.copytree(PROJECT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("dvc.yaml", ".gitignore", ".dvcignore"):
-        shutil.copy(PROJECT / file, folder)
+    for file in ("dvc.yaml", ".dvcignore", ".gitignore", "data/.gitignore", "metrics/.gitignore"):
+        (folder / file).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / file, folder / file)
     write_parameters(folder, {**TINY, "image_size": SIZE, "data.images": "data/raw/mine"})
     run_in(folder, "git", "init", "--quiet", "--initial-branch", "main")
     run_in(folder, "dvc", "init", "--quiet")
@@ -315,9 +316,9 @@ def run_in(folder: Path, *command: str) -> str:
     return ended.stdout
 
 
-def reproduce(folder: Path, *options: str) -> set[str]:
+def reproduce(folder: Path, *options: str, targets: tuple[str, ...] = LAST) -> set[str]:
     """Run dvc repro on the user's images and return the stages that ran."""
-    said = run_in(folder, "dvc", "repro", *options, *LAST)
+    said = run_in(folder, "dvc", "repro", *options, *targets)
     return set(re.findall(r"Running stage '(\w+)'", said))
 
 

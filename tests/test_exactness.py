@@ -86,10 +86,10 @@ def test_stored_activations_fine_tune_to_the_weights_of_end_to_end_training(extr
 PREDICT = """
 import sys, json, zipfile, keras, numpy as np
 from PIL import Image
-size = int(sys.argv[1])
-images = [Image.open(path).resize((size, size), Image.Resampling.BILINEAR) for path in sys.argv[5:]]
+size, files, images = json.loads(sys.argv[1])
+images = [Image.open(path).resize((size, size), Image.Resampling.BILINEAR) for path in images]
 batch = np.resize(np.stack(images), (32, size, size, 3))  # as large as ours: another may sum in another order
-for file in sys.argv[2:5]:
+for file in files:
     model = keras.saving.load_model(file, safe_mode=True)
     metadata = json.loads(zipfile.ZipFile(file).read("metadata.json"))
     print(json.dumps([metadata, model.predict(batch, verbose=0)[: len(images)].tolist()]))
@@ -102,7 +102,7 @@ def assert_saved_models_predict_what_evaluate_found(classes: tuple[str, ...], si
     assert len(images) == 4 * len(classes)
     names = ("head", "augmented", "fine_tuned")
     files = [str(Path(f"data/models/{name}.keras").resolve()) for name in names]
-    command = [sys.executable, "-I", "-c", PREDICT, str(size), *files, *images]
+    command = [sys.executable, "-I", "-c", PREDICT, json.dumps([size, files, images])]
     ended = subprocess.run(command, cwd="/", env=environment(), capture_output=True, text=True, check=True)
     for name, line in zip(names, ended.stdout.splitlines()[-3:], strict=True):
         table = pd.read_csv(f"data/evaluation/{name}_predictions.csv")

@@ -11,7 +11,7 @@ import pytest
 
 from stages.fetch_weights.imagenet import VGG16_DIGEST, digest_of
 from stages.shared.network import conv_base
-from tests.conftest import change, environment, refused, run, states
+from tests.conftest import arguments, change, environment, refused, run, states
 
 FILE = Path("data/weights/conv_base.weights.h5")
 
@@ -97,7 +97,7 @@ def test_no_reachable_source_is_one_clear_error(workspace):
         "https_proxy": nobody,
         "http_proxy": nobody,
     }
-    command = [sys.executable, "-m", "stages.fetch_weights", str(FILE)]
+    command = [sys.executable, "-m", "stages.fetch_weights", *arguments("fetch_weights")]
     ended = subprocess.run(command, env=offline, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr

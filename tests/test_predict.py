@@ -271,6 +271,9 @@ def test_nothing_can_be_predicted(project, monkeypatch, paths, model, facts):
         ("", 2, ("required", "PATH")),
     ],
 )
+@pytest.mark.filterwarnings(
+    "ignore:'tools.predict.__main__' found in sys.modules:RuntimeWarning"
+)  # by this file
 def test_exit_status(project, capsys, monkeypatch, line, status, facts):
     monkeypatch.setattr(sys, "argv", ["predict", *line.split()])
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # it is for the process, and this is pytest's

@@ -76,29 +76,36 @@ def test_a_round_trip(kind, repository, tmp_path):
         for output in ("data/features/train.npy", "data/models/fine_tuned.keras"):
             assert (b / output).read_bytes() == (a / output).read_bytes()
 
-        set_head_units(b, 3)
-        assert reproduce(b, "--allow-missing") == {
-            "train_head",
-            "evaluate",
-            "draw_plots",
-            "report",
-            "model_card",
-        }
+        set_head_units(b, 4)
+        assert reproduce_pulling(b) == {"model_card"}
+        assert evaluation(b) == results[4]
         assert not any((b / output).exists() for output in LOCAL)
         commit(b)
         run_in(b, "dvc", "push", "--quiet", "--run-cache")
         run_in(a, "git", "pull", "--quiet", str(b), "main")
         run_in(a, "dvc", "pull", "--quiet", "--allow-missing")
-        assert evaluation(a) == evaluation(b) != results[4]
+        assert evaluation(a) == evaluation(b) != results[8]
         assert reproduce(a) == set()
-
-        set_head_units(b, 4)
-        assert reproduce_pulling(b) == {"model_card"}
-        assert evaluation(b) == results[4]
 
         for option, secret in own.items():
             found = run_in(b, "git", "log", "--all", "--oneline", f"-S{secret}")
             assert option == "user" or found == ""
+
+
+def test_what_a_colleague_computes_comes_back(repository, tmp_path):
+    a, results = share(repository, tmp_path / "A", str(tmp_path / "shared"), {}, {})
+    b = clone(a, tmp_path / "B", {})
+    run_in(b, "dvc", "pull", "--quiet", "--run-cache", "--allow-missing")
+    set_head_units(b, 3)
+    ran = {"train_head", "evaluate", "draw_plots", "report", "model_card"}
+    assert reproduce(b, "--allow-missing") == ran
+    assert not any((b / output).exists() for output in LOCAL)
+    commit(b)
+    run_in(b, "dvc", "push", "--quiet", "--run-cache")
+    run_in(a, "git", "pull", "--quiet", str(b), "main")
+    run_in(a, "dvc", "pull", "--quiet", "--allow-missing")
+    assert evaluation(a) == evaluation(b) != results[4]
+    assert reproduce(a) == set()
 
 
 def test_an_empty_clone_takes_only_what_it_needs(repository, tmp_path):
