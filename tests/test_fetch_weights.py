@@ -46,9 +46,6 @@ def test_random_weights_are_the_same_each_time(workspace):
     assert FILE.read_bytes() == first
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Skipping nested container:UserWarning"
-)  # Keras's, of weights that do not fit
 @pytest.mark.parametrize(
     "content, facts",
     [

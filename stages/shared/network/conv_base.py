@@ -1,5 +1,6 @@
 """The conv bases of keras.applications, each with its preprocessing and its default freeze point."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -126,7 +127,8 @@ def load_weights(base: keras.Model, weights: Path, name: str) -> None:
             f"{weights} is no file: conv_base.weights takes imagenet, random, or the path of a Keras weights file."
         )
     try:
-        base.load_weights(weights)
+        with warnings.catch_warnings(action="error", category=UserWarning):  # that it leaves out some
+            base.load_weights(weights)
     except Exception as error:  # h5py and Keras raise many kinds on foreign files
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{weights} does not hold the weights of {name} without its top: {reason}") from None
