@@ -194,6 +194,7 @@ def test_refused_where_the_model_is_damaged(project):
     assert not Path("export").exists()
 
 
+@pytest.mark.slow
 def test_a_command_without_a_model(tmp_path):
     write_parameters(tmp_path, {})
     ended = call(tmp_path, "python", "-m", "tools.export", "--format", "onnx")
