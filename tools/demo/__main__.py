@@ -115,7 +115,7 @@ def create_app() -> flask.Flask:
         with one_at_a_time:
             try:
                 model = models(name)
-            except UserError as error:
+            except (UserError, OSError) as error:
                 return page(name, problem=str(error)), 500
             try:
                 image = decode(file.read())
@@ -152,8 +152,8 @@ def look(model: Model, image: Image.Image, pixels: np.ndarray) -> dict:
     Its class, the probabilities of all classes, its own first and then the highest, and both pictures as
     data URIs.
     """
-    # Twice, as a batch of one is summed in another order than the batches of tools.predict.
     names = model.classifier.class_names
+    # Twice, as a batch of one is summed in another order than the batches of tools.predict.
     twice = per_class(model.infer(np.stack([pixels, pixels]))[0])
     probabilities, predicted = twice[0], int(predict_classes(twice, model.classifier.threshold)[0])
     heat = model.heat_map(pixels, predicted)

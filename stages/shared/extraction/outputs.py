@@ -27,6 +27,8 @@ from stages.shared.pipeline.arrays import ArrayFile, array_file
 from stages.shared.pipeline.image_input import ImageSize, Interpolation
 
 Key = Callable[[str, int], bytes]  # of what a layer gives for a row, in the store
+# The seam at which another device or engine comes in: pixels, (BLOCK, size, size, 3), to what each layer gives.
+Compute = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class ExtractionParameters(BaseModel):
@@ -64,6 +66,14 @@ class AsItIs:
         return pixels
 
 
+class Plan(NamedTuple):
+    """What is left to compute."""
+
+    held: dict[str, np.ndarray]  # of each layer the rows that the store had, (rows,) bool
+    layers: list[str]  # those that lack a row
+    absent: np.ndarray  # the rows that a layer lacks, (versions, n) bool
+
+
 class Block(NamedTuple):
     """Images that are computed together."""
 
@@ -89,32 +99,26 @@ def store_outputs(
     versions: Sequence[View] = views or [AsItIs()]
     leading = (len(split),) if views is None else (len(views), len(split))
     key = make_keys(base, weights, split, parameters, versions)
-    store, dtype = parameters.store, parameters.conv_base.stores_in
+    dtype = parameters.conv_base.stores_in
     with ExitStack() as stack:
-        arrays = {
-            layer: stack.enter_context(
-                array_file(file, leading, base.get_layer(layer).output.shape[1:], dtype)
-            )
-            for layer, file in files.items()
-        }
-        held = {layer: take_stored(array, partial(key, layer), store) for layer, array in arrays.items()}
-        incomplete = [layer for layer in files if not held[layer].all()]
-        absent = ~np.all(list(held.values()), axis=0).reshape(len(versions), len(split))
-        check_unchanged(split[~absent.any(axis=0)], Path(parameters.data.images))
-        if incomplete:
-            compute = forward(base, incomplete)  # (BLOCK, size, size, 3) to what each layer gives for them
-            title = str(next(iter(files.values())).with_suffix(""))
-            progress = tqdm(
-                desc=title, total=absent.size, initial=int((~absent).sum()), unit="image", mininterval=1
-            )
-            stack.enter_context(progress)
-            for block in read_absent(absent, split, parameters, versions):
-                outputs = dict(zip(incomplete, compute(block.pixels), strict=True))
-                write(block, outputs, arrays, key, store)
-                progress.update(block.absent)
+        arrays = {}
+        for layer, file in files.items():
+            shape = base.get_layer(layer).output.shape[1:]
+            arrays[layer] = stack.enter_context(array_file(file, leading, shape, dtype))
+        todo = plan(arrays, key, parameters.store, len(split))
+        check_unchanged(split[~todo.absent.any(axis=0)], Path(parameters.data.images))
+        if todo.layers:
+            compute: Compute = forward(base, todo.layers)
+            title, done = next(iter(files.values())).with_suffix(""), int((~todo.absent).sum())
+            with tqdm(
+                desc=str(title), total=todo.absent.size, initial=done, unit="image", mininterval=1
+            ) as progress:
+                for block in read_absent(todo.absent, split, parameters, versions):
+                    outputs = dict(zip(todo.layers, compute(block.pixels), strict=True))
+                    write(block, outputs, arrays, key, parameters.store)
+                    progress.update(block.absent)
     for layer, file in files.items():
-        shape, count = (*leading, *arrays[layer].row_shape), np.count_nonzero(held[layer])
-        print(f"{file}: {shape} {dtype}, {count} of {absent.size} images from the store")
+        report(file, (*leading, *arrays[layer].row_shape), dtype, todo.held[layer])
 
 
 def make_keys(
@@ -135,6 +139,14 @@ def make_keys(
         return sha256(fingerprint + layer.encode() + bytes.fromhex(digests[image]) + drawn).digest()
 
     return key
+
+
+def plan(arrays: dict[str, ArrayFile], key: Key, store: Store, images: int) -> Plan:
+    """Fill `arrays` with what `store` has of their rows, and return what is left of the `images` in each version."""
+    held = {layer: take_stored(array, partial(key, layer), store) for layer, array in arrays.items()}
+    layers = [layer for layer, rows in held.items() if not rows.all()]
+    absent = ~np.all(list(held.values()), axis=0).reshape(-1, images)
+    return Plan(held, layers, absent)
 
 
 def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> np.ndarray:
@@ -180,3 +192,8 @@ def write(
             key(layer, int(row)): value.tobytes() for row, value in zip(block.rows, values, strict=True)
         }
     store.write(results)
+
+
+def report(file: Path, shape: tuple[int, ...], dtype: str, held: np.ndarray) -> None:
+    """Say what was written to `file`, and how many of its rows the store had."""
+    print(f"{file}: {shape} {dtype}, {np.count_nonzero(held)} of {held.size} images from the store")

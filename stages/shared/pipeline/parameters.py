@@ -65,9 +65,7 @@ def _load(path: Path) -> dict[str, Any]:
     sections = [values, *(value for value in values.values() if isinstance(value, dict))]
     wrong = [name for section in sections for name in section if not isinstance(name, str)]
     if wrong:
-        raise UserError(
-            f"{path}: {wrong[0]!r} is no parameter: names are words, like those in the file that came with the project."
-        )
+        raise UserError(f"{path}: {wrong[0]!r} is no parameter: names are words, such as image_size.")
     return values
 
 
