@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from stages.shared.pipeline.arrays import array_file
 from stages.shared.pipeline.command import run
-from tests.conftest import arguments, call, refused, states
+from tests.conftest import PROJECT, arguments, call, environment, refused, states
 
 
 def fail(stage: str, *paths: str) -> str:
@@ -77,3 +78,26 @@ def test_an_array_that_fails_half_way_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError):
         fail_half_way()
     assert list(tmp_path.iterdir()) == []
+
+
+NOISY = """
+import os
+os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n")
+os.write(2, b"I0000 00:00:1 1 port.cc:153] oneDNN custom operations are on. You may see slightly different ...\\n")
+os.write(2, b"a fault\\n")
+"""
+
+
+def test_of_what_tensorflow_says_at_its_start_only_its_notices_are_left_out(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(NOISY)
+    variables = environment() | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(PROJECT)])}
+    command = [sys.executable, "-c", "import stages, tensorflow"]
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    assert ended.stderr == "a fault\n"
+
+
+@pytest.mark.slow
+def test_the_real_one_says_nothing():
+    command = [sys.executable, "-c", "import stages, tensorflow, keras"]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert ended.stdout == ended.stderr == ""

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from stages.shared.pipeline.parameters import read_parameters
+from stages.train_head import Parameters
 from tests.conftest import DEFAULTS, arguments, call, change, refused, run, states, write_parameters
 
 
@@ -71,8 +73,9 @@ def test_a_file_that_cannot_be_read(workspace):
         run("train_head")
 
 
-def test_an_unknown_section_is_named(workspace):
+def test_an_unknown_section_is_named_by_one_stage(workspace):
     Path("params.yaml").write_text("imagesize: 224\nfoo: 1\n" + Path("params.yaml").read_text())
+    assert read_parameters(Parameters).head.units == 8  # train_head's: it minds what it reads
     with pytest.raises(SystemExit) as end:
         run("split_dataset")
     near, far = str(end.value).splitlines()
@@ -81,9 +84,6 @@ def test_an_unknown_section_is_named(workspace):
 
 
 def test_scientific_notation_is_a_number_as_dvc_reads_it(workspace):
-    from stages.shared.pipeline.parameters import read_parameters
-    from stages.train_head import Parameters
-
     Path("params.yaml").write_text(
         Path("params.yaml").read_text().replace("learning_rate: 3.0e-4", "learning_rate: 3e-5")
     )
