@@ -106,7 +106,8 @@ def store_outputs(
             shape = base.get_layer(layer).output.shape[1:]
             arrays[layer] = stack.enter_context(array_file(file, leading, shape, dtype))
         todo = plan(arrays, key, parameters.store, len(split))
-        check_unchanged(split[~todo.absent.any(axis=0)], Path(parameters.data.images))
+        complete = np.flatnonzero(~todo.absent.any(axis=0))
+        check_unchanged(split.iloc[complete], Path(parameters.data.images))
         if todo.layers:
             compute: Compute = forward(base, todo.layers)
             title, done = next(iter(files.values())).with_suffix(""), int((~todo.absent).sum())
