@@ -121,14 +121,17 @@ def with_what_follows(stages: set[str]) -> set[str]:
         stages = more
 
 
-# Rows whose first stages run here, all of whose outputs change. What follows a change of all splits, features or
-# views is run for real by the rows data.images and augmented.*, and by all others.
+# Rows whose first stages alone run here, all of whose outputs change. What follows when splits, features, a head and
+# a fine-tuned model change is run for real by the other rows.
 FIRST = {
     "split.*": ("split_dataset",),
     "image_size, interpolation": ("extract_features", "extract_views"),
     "conv_base.name, conv_base.weights": ("fetch_weights", "extract_features"),
     "conv_base.preprocessing, conv_base.precision": ("extract_features", "extract_views"),
     "augmentation.*": ("extract_views",),
+    "leakage.*": ("audit_leakage",),
+    "head.*": ("train_head",),
+    "fine_tune.* (others)": ("fine_tune",),
 }
 
 
