@@ -23,6 +23,7 @@ STAGES = {  # how often the notebook's work contains that of the small run (n = 
     "train_augmented": 2000 / 100,
     "fine_tune": 100 * 2000 / (2 * 100),
     "evaluate": 1000 / 50,
+    "draw_plots": 1,
 }
 TECHNIQUES = {  # the notebook's, and the stages that do their work
     "head on stored features": ("fetch_weights", "split_dataset", "extract_features", "train_head"),
@@ -53,6 +54,7 @@ def stage_seconds(measured: dict) -> dict[str, float]:
     return {
         stage: measured["n"][stage]["seconds"] + max(0, more(measured, stage)) * (times - 1)
         for stage, times in STAGES.items()
+        if stage in measured["n"]  # results of before draw_plots have it in the trainings and evaluate
     }
 
 
@@ -123,7 +125,11 @@ def tables(results: dict) -> str:
     ]
     if results["whole"]:
         sizes = " / ".join(str(images) for images in results["whole"]["images_per_class"].values())
-        seconds = sum(results["whole"]["stages"][stage]["seconds"] for stage in STAGES)
+        seconds = sum(
+            results["whole"]["stages"][stage]["seconds"]
+            for stage in STAGES
+            if stage in results["whole"]["stages"]
+        )
         accuracies = ", ".join(
             f"{name} {value:.3f}" for name, value in results["whole"]["test_accuracy"].items()
         )

@@ -1,9 +1,8 @@
 """The stages. What has to be so before TensorFlow is loaded, whoever loads it first."""
 
 import os
-import re
+import subprocess
 import sys
-import tempfile
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -16,10 +15,16 @@ ENVIRONMENT = {
     # which are slower, round differently here and there in a batch: results from the store would not fit.
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
-# What it writes to the standard error of every process before it has read TF_CPP_MIN_LOG_LEVEL.
-NOTICES = re.compile(
-    rb"WARNING: All log messages before absl::InitializeLog|.* oneDNN custom operations are on"
-)
+# Leaves out what TensorFlow writes to standard error before it has read TF_CPP_MIN_LOG_LEVEL. In a process of its
+# own, so that the last words of a TensorFlow that crashes come through.
+FILTER = """
+import re, sys
+notices = re.compile(b"WARNING: All log messages before absl::InitializeLog|.* oneDNN custom operations are on")
+for line in sys.stdin.buffer:
+    if not notices.match(line):
+        sys.stderr.buffer.write(line)
+        sys.stderr.flush()
+"""
 
 
 class QuietTensorFlow(MetaPathFinder, Loader):
@@ -28,22 +33,25 @@ class QuietTensorFlow(MetaPathFinder, Loader):
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name != "tensorflow":
             return None
-        sys.meta_path.remove(self)
         if (spec := PathFinder.find_spec(name)) and spec.loader:
             self.loader, spec.loader = spec.loader, self
         return spec
 
     def exec_module(self, module: ModuleType) -> None:
-        with tempfile.TemporaryFile() as written:
+        sys.meta_path.remove(self)
+        try:
             stderr = os.dup(2)
-            os.dup2(written.fileno(), 2)
+        except OSError:  # it is closed
+            self.loader.exec_module(module)
+            return
+        with subprocess.Popen([sys.executable, "-IS", "-c", FILTER], stdin=subprocess.PIPE) as filtering:
+            assert filtering.stdin
+            os.dup2(filtering.stdin.fileno(), 2)
             try:
                 self.loader.exec_module(module)
             finally:
                 os.dup2(stderr, 2)
                 os.close(stderr)
-                written.seek(0)
-                os.write(2, b"".join(line for line in written if not NOTICES.match(line)))
 
 
 for name, value in ENVIRONMENT.items():

@@ -53,13 +53,13 @@ def main(
         model_file.load(models / f"{name}.keras") for name in ("head", "augmented", "fine_tuned")
     )
     through = parameters.fine_tune.layer(parameters.conv_base.name)
-    techniques = (  # a classifier, what is stored of the test images, and the layer whose outputs that are
+    table = (  # a classifier, what is stored of the test images, and the layer whose outputs that are
         ("head", head, features, base_output(head.network)),
         ("augmented", augmented, features, base_output(augmented.network)),
         ("fine_tuned", fine_tuned, activations, through),
     )
     measured, right = {}, {}
-    for name, (network, class_names, threshold, _), outputs, layer in techniques:
+    for name, (network, class_names, threshold, _), outputs, layer in table:
         probabilities = predict_stored(network, layer, test, outputs)
         predicted = predict_classes(probabilities, threshold)
         right[name] = predicted == truth
@@ -67,9 +67,9 @@ def main(
         without = accuracy_without(duplicated.to_numpy(), right[name])
         measured[name]["accuracy_without_near_duplicates"] = without
         predictions = tabulate(test, predicted, probabilities, class_names)
-        for kind, table in (("predictions", predictions), ("roc", roc_curve(truth, probabilities))):
+        for kind, rows in (("predictions", predictions), ("roc", roc_curve(truth, probabilities))):
             with atomic_write(tables / f"{name}_{kind}.csv") as file:
-                table.to_csv(file, index=False)
+                rows.to_csv(file, index=False)
     differences = [
         {"after": after, "before": before, **mcnemar(right[before], right[after])}
         for before, after in combinations(measured, 2)

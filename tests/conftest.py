@@ -51,7 +51,7 @@ SIZE = 32  # pixels, of both and of `repository`
 REAL = {
     "vgg16_weights",
     "repository",
-    "judged",
+    "evaluated",
 }  # fixtures of the slow tests: real weights or a DVC repository
 
 
@@ -172,7 +172,7 @@ def change(**changes) -> None:
     write_parameters(Path.cwd(), dotted, Path("params.yaml"))
 
 
-def environment(project: Path = PROJECT) -> dict[str, str]:
+def variables_for(project: Path = PROJECT) -> dict[str, str]:
     """Return what a subprocess needs to find the stages of `project` and this Python."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PYTHONPATH": str(project), "PATH": path, "DVC_NO_ANALYTICS": "1"}
@@ -304,7 +304,7 @@ def make_repository(folder: Path) -> None:
 
 def call(folder: Path, *command: str) -> subprocess.CompletedProcess:
     """Run `command` in `folder`, with the code that lies there, or else this project's."""
-    variables = environment(folder if (folder / "stages").exists() else PROJECT)
+    variables = variables_for(folder if (folder / "stages").exists() else PROJECT)
     if command[0] in ("python", "dvc"):
         variables["PATH"] = os.pathsep.join([str(warm_python()), variables["PATH"]])
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
@@ -329,7 +329,7 @@ def commit(folder: Path) -> None:
 
 
 @pytest.fixture
-def judged(tmp_path, monkeypatch) -> Path:
+def evaluated(tmp_path, monkeypatch) -> Path:
     """A repository whose last commit, on main, has three models that get 80 of 100 images right."""
     run_in(tmp_path, "git", "init", "--quiet", "--initial-branch", "main")
     run_in(tmp_path, "dvc", "init", "--quiet")
@@ -339,13 +339,13 @@ def judged(tmp_path, monkeypatch) -> Path:
     split = pd.DataFrame({"path": names, "label": ["cat", "dog"] * 50, "sha256": range(100)})
     split.to_csv(tmp_path / "data/splits/test.csv", index=False)
     write_parameters(tmp_path, {})
-    judge(tmp_path, wrong=20)
+    write_predictions(tmp_path, wrong=20)
     commit(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def judge(project: Path, wrong: int) -> None:
+def write_predictions(project: Path, wrong: int) -> None:
     """Let every model get the first `wrong` images wrong."""
     split = pd.read_csv(project / "data/splits/test.csv")
     sure = [0.1 if row < wrong else 0.9 for row in range(len(split))]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import apply_affine_transform
 
-from stages.shared.extraction.augmentation import Augmentation, AugmentedView, draw_warp
+from stages.extract_views.augmentation import Augmentation, AugmentedView, draw_warp
 
 NOTEBOOK = Augmentation(
     seed=0,

@@ -12,7 +12,7 @@ import pytest
 
 from stages.shared.pipeline.arrays import array_file
 from stages.shared.pipeline.command import run
-from tests.conftest import PROJECT, arguments, call, environment, refused, states
+from tests.conftest import PROJECT, arguments, call, refused, states, variables_for
 
 
 def fail(stage: str, *paths: str) -> str:
@@ -90,7 +90,7 @@ os.write(2, b"a fault\\n")
 
 def test_of_what_tensorflow_says_at_its_start_only_its_notices_are_left_out(tmp_path):
     (tmp_path / "tensorflow.py").write_text(NOISY)
-    variables = environment() | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(PROJECT)])}
+    variables = variables_for() | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(PROJECT)])}
     command = [sys.executable, "-c", "import stages, tensorflow"]
     ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
     assert ended.stderr == "a fault\n"
@@ -99,5 +99,5 @@ def test_of_what_tensorflow_says_at_its_start_only_its_notices_are_left_out(tmp_
 @pytest.mark.slow
 def test_the_real_one_says_nothing():
     command = [sys.executable, "-c", "import stages, tensorflow, keras"]
-    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    ended = subprocess.run(command, env=variables_for(), capture_output=True, text=True, check=True)
     assert ended.stdout == ended.stderr == ""

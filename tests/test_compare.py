@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from tests.conftest import judge, refused, states
+from tests.conftest import refused, states, write_predictions
 from tools import compare
 from tools.compare import describe_accuracy, describe_difference
 
@@ -52,31 +52,31 @@ def said_of_each_model(capsys, *facts: object) -> bool:
     return len(parts) == 3 and all(states(part, *facts) for part in parts)
 
 
-def test_images_are_the_same_wherever_they_lie(judged, capsys):
-    for table in judged.glob("data/*/*.csv"):
+def test_images_are_the_same_wherever_they_lie(evaluated, capsys):
+    for table in evaluated.glob("data/*/*.csv"):
         table.write_text(table.read_text().replace(".png", ".moved.png"))
     compare.main("main", None)
     assert said_of_each_model(capsys, "no difference", 100)
 
 
-def test_test_splits_that_differ(judged, capsys):
-    for table in judged.glob("data/*/*.csv"):
+def test_test_splits_that_differ(evaluated, capsys):
+    for table in evaluated.glob("data/*/*.csv"):
         pd.read_csv(table)[1:].to_csv(table, index=False)
     compare.main("main", None)
     assert said_of_each_model(capsys, "splits differ", 100, 99, "99 in both", "The same 99", "no difference")
 
 
-def test_predictions_of_another_split(judged):
+def test_predictions_of_another_split(evaluated):
     split = pd.read_csv("data/splits/test.csv")
     split[1:].to_csv("data/splits/test.csv", index=False)
     with refused("the workspace", "data/evaluation", "data/splits"):
         compare.main("main", None)
 
 
-def test_a_picture_of_images_that_are_not_here(judged, capsys):
-    (judged / "compare.png").touch()  # of an earlier comparison
-    judge(judged, wrong=26)
+def test_a_picture_of_images_that_are_not_here(evaluated, capsys):
+    (evaluated / "compare.png").touch()  # of an earlier comparison
+    write_predictions(evaluated, wrong=26)
     with refused("compare.png", "the workspace"):
         compare.main("main", None)
     assert said_of_each_model(capsys, "6 of 100 fewer", "corrected 0", "spoiled 6", "p = 0.031")
-    assert not (judged / "compare.png").exists()
+    assert not (evaluated / "compare.png").exists()

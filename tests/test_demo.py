@@ -23,7 +23,7 @@ from werkzeug.serving import make_server
 
 from stages.shared.reporting.sentences import LABELS, quoted
 from tests.browser import CHROMIUM, browsing
-from tests.conftest import CLASSES, environment, refused, search, states
+from tests.conftest import CLASSES, refused, search, states, variables_for
 from tools.demo import __main__ as demo
 from tools.predict import __main__ as predict
 
@@ -305,7 +305,7 @@ def test_it_says_where_it_is_and_ends_quietly(project):
     command = [sys.executable, "-m", "tools.demo", "--port", "0"]
     with subprocess.Popen(
         command,
-        env=environment(),
+        env=variables_for(),
         stdout=-1,
         stderr=-1,
         text=True,

@@ -13,7 +13,7 @@ import tensorflow as tf
 from pydantic import BaseModel
 
 from stages import fine_tune, train_augmented
-from stages.shared.extraction.augmentation import Augmentation, AugmentedView
+from stages.extract_views.augmentation import Augmentation, AugmentedView
 from stages.shared.images import BLOCK, read_blocks, read_pixels
 from stages.shared.network import conv_base, model_file
 from stages.shared.network.freeze_point import freeze
@@ -22,7 +22,7 @@ from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import read_split
 from stages.shared.training.head import add_head
 from stages.train_head import Parameters as HeadParameters
-from tests.conftest import CLASSES, SIZE, THREE_CLASSES, TRAINED, change, environment, run
+from tests.conftest import CLASSES, SIZE, THREE_CLASSES, TRAINED, change, run, variables_for
 
 WEIGHTS = Path("data/weights/conv_base.weights.h5")
 
@@ -103,7 +103,7 @@ def assert_saved_models_predict_what_evaluate_found(classes: tuple[str, ...], si
     names = ("head", "augmented", "fine_tuned")
     files = [str(Path(f"data/models/{name}.keras").resolve()) for name in names]
     command = [sys.executable, "-I", "-c", PREDICT, json.dumps([size, files, images])]
-    ended = subprocess.run(command, cwd="/", env=environment(), capture_output=True, text=True, check=True)
+    ended = subprocess.run(command, cwd="/", env=variables_for(), capture_output=True, text=True, check=True)
     for name, line in zip(names, ended.stdout.splitlines()[-3:], strict=True):
         table = pd.read_csv(f"data/evaluation/{name}_predictions.csv")
         metadata, output = json.loads(line)
@@ -155,7 +155,7 @@ def test_a_row_does_not_depend_on_its_place():
 
 @pytest.mark.parametrize("set_by_user, found", [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
 def test_onednn_is_on_unless_the_user_says_otherwise(set_by_user, found):
-    others = {name: value for name, value in environment().items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    others = {name: value for name, value in variables_for().items() if name != "TF_ENABLE_ONEDNN_OPTS"}
     code = "import os, stages; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
     command = [sys.executable, "-c", code]
     ended = subprocess.run(command, env={**others, **set_by_user}, capture_output=True, text=True, check=True)

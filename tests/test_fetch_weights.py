@@ -11,7 +11,7 @@ import pytest
 
 from stages.fetch_weights.imagenet import VGG16_DIGEST, digest_of
 from stages.shared.network import conv_base
-from tests.conftest import arguments, change, environment, refused, run, states
+from tests.conftest import arguments, change, refused, run, states, variables_for
 
 FILE = Path("data/weights/conv_base.weights.h5")
 
@@ -89,7 +89,7 @@ def test_no_reachable_source_is_one_clear_error(workspace):
     change(conv_base__name="mobilenet")
     nobody = "http://127.0.0.1:9"
     offline = {
-        **environment(),
+        **variables_for(),
         "KERAS_HOME": str(workspace / "keras"),
         "https_proxy": nobody,
         "http_proxy": nobody,

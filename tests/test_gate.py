@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import judge, refused, states
+from tests.conftest import refused, states, write_predictions
 from tools import gate
 
 
-def write_rules(judged: Path, *rules: str, standard_errors: float = 2, against: str = "main") -> None:
+def write_rules(evaluated: Path, *rules: str, standard_errors: float = 2, against: str = "main") -> None:
     lines = [f"gate:\n  against: {against}\n  standard_errors: {standard_errors}\n  rules:\n"]
-    (judged / "params.yaml").write_text("".join([*lines, *(f"    - {rule}\n" for rule in rules)]))
+    (evaluated / "params.yaml").write_text("".join([*lines, *(f"    - {rule}\n" for rule in rules)]))
 
 
-def test_a_line_a_rule_with_a_tolerance_for_the_size_of_the_test_split(judged, capsys):
+def test_a_line_a_rule_with_a_tolerance_for_the_size_of_the_test_split(evaluated, capsys):
     """The standard error of 80 of 100, sqrt(0.8 · 0.2 / 100), is 0.040."""
     write_rules(
-        judged,
+        evaluated,
         "head.accuracy at least 0.87",
         "head.accuracy at least 0.9",
         "head.per_class.dog.recall at least 0.7",
@@ -34,10 +34,10 @@ def test_a_line_a_rule_with_a_tolerance_for_the_size_of_the_test_split(judged, c
     assert all(states(line, 100) for line in lines) and states(lines[4], "main", "0.000")
 
 
-def test_a_fall_is_measured_on_the_same_images(judged, capsys):
-    judge(judged, wrong=26)
+def test_a_fall_is_measured_on_the_same_images(evaluated, capsys):
+    write_predictions(evaluated, wrong=26)
     rules = ["head.accuracy falls at most 0.01", "head.loss rises at most 0.5"]
-    write_rules(judged, *rules)
+    write_rules(evaluated, *rules)
     assert not gate.main()
     accuracy, loss = capsys.readouterr().out.splitlines()
     assert states(accuracy, "FAILS", rules[0], "0.060", "main") and states(
@@ -45,14 +45,16 @@ def test_a_fall_is_measured_on_the_same_images(judged, capsys):
     )
     error = float(re.findall(r"\d+\.\d+", accuracy)[2])
     assert 0.02 < error < 0.028  # of 6 pairs in 100; 0.06 in unpaired images
-    write_rules(judged, *rules, standard_errors=3)
+    write_rules(evaluated, *rules, standard_errors=3)
     assert gate.main()
 
 
-def test_a_metric_at_its_limit_holds(judged, capsys):
+def test_a_metric_at_its_limit_holds(evaluated, capsys):
     """Though 0.8 - 0.79 is a little more than 0.01."""
-    judge(judged, wrong=21)
-    write_rules(judged, "head.accuracy falls at most 0.01", "head.accuracy at least 0.79", standard_errors=0)
+    write_predictions(evaluated, wrong=21)
+    write_rules(
+        evaluated, "head.accuracy falls at most 0.01", "head.accuracy at least 0.79", standard_errors=0
+    )
     assert gate.main() and capsys.readouterr().out.count("holds") == 2
 
 
@@ -69,7 +71,7 @@ def test_a_metric_at_its_limit_holds(judged, capsys):
         ("head.loss rises at most 0", "absent", ("'absent'", "revision")),
     ],
 )
-def test_a_rule_that_cannot_be_checked(judged, rule, against, facts):
-    write_rules(judged, rule, against=against)
+def test_a_rule_that_cannot_be_checked(evaluated, rule, against, facts):
+    write_rules(evaluated, rule, against=against)
     with refused(*facts):
         gate.main()

@@ -18,7 +18,7 @@ from stages.shared.images import BLOCK, read_pixels
 from stages.shared.network import model_file
 from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.splits import read_split
-from tests.conftest import CLASSES, SIZE, change, environment, refused, states
+from tests.conftest import CLASSES, SIZE, change, refused, states, variables_for
 from tools.predict import __main__ as predict
 from tools.predict.image_files import find
 
@@ -286,7 +286,7 @@ def test_exit_status(project, capsys, monkeypatch, line, status, facts):
 def test_output_that_ends_early(project):
     """The reader stops as head does, and the disk is full."""
     command = [sys.executable, "-m", "tools.predict", *["images"] * 20, "--format", "csv"]
-    buffered = {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
+    buffered = {name: value for name, value in variables_for().items() if name != "PYTHONUNBUFFERED"}
     streams = {"env": buffered, "stderr": subprocess.PIPE, "text": True}
     with open("/dev/full", "w") as full, subprocess.Popen(command, stdout=full, **streams) as no_room:
         with subprocess.Popen(command, stdout=subprocess.PIPE, **streams) as head:

@@ -23,10 +23,10 @@ from tests.conftest import (
     change,
     class_folders,
     draw_images,
-    environment,
     place_weights,
     refused,
     run,
+    variables_for,
     write_parameters,
 )
 
@@ -95,7 +95,10 @@ def test_two_writers_and_a_killed_one_leave_whole_results(tmp_path):
     folder = str(tmp_path / "store")
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITE, folder, first], env=environment(), stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", WRITE, folder, first],
+            env=variables_for(),
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for first in ("0", "1000", "2000")
     ]
@@ -229,7 +232,7 @@ def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
     change(split__train=None, split__validation=0.1, split__test=0.1)
     run("split_dataset")
     command = [sys.executable, "-m", "stages.extract_features", *arguments("extract_features")]
-    stage = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    stage = subprocess.Popen(command, env=variables_for(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while stored_in(Path("store")) < 2 * BLOCK:
         assert stage.poll() is None
         time.sleep(0.01)

@@ -41,7 +41,7 @@ def read_results(metrics: Path, tables: Path, test: pd.DataFrame) -> tuple[dict[
 def read_predictions(file: Path, test: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     """Return what a model predicts for the images of `test`, in their order.
 
-    A table of path, label, class_index, sha256, predicted, predicted_index, confidence (the
+    A table of path, label, class_index, sha256, predicted, confidence (the
     probability of the predicted class), of_label (that of the true one) and right; and
     probabilities, (n, classes) float32.
     """
@@ -52,7 +52,6 @@ def read_predictions(file: Path, test: pd.DataFrame) -> tuple[pd.DataFrame, np.n
     predicted = table["predicted"].map(index)
     images = test.assign(
         predicted=table["predicted"],
-        predicted_index=predicted,
         confidence=probabilities[np.arange(len(test)), predicted].astype("float64"),
         of_label=probabilities[np.arange(len(test)), test["class_index"]],
         right=table["predicted"] == table["label"],

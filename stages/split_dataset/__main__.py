@@ -15,7 +15,7 @@ from stages.split_dataset.checks import check_images, check_labels
 from stages.split_dataset.groups import join
 from stages.split_dataset.labels import list_images
 
-# The sections of params.yaml. As every pipeline begins here, this stage alone minds those that nobody knows.
+# The sections of params.yaml: this stage alone minds those that nobody knows.
 SECTIONS = (
     "data split image_size interpolation conv_base leakage augmentation head augmented fine_tune store gate"
 ).split()

@@ -63,9 +63,7 @@ class Request(flask.Request):
 
 def main(port: int) -> None:
     for model in LABELS:
-        file = Path(f"data/models/{model}.keras")
-        if not file.is_file():
-            raise UserError(f"{file} is missing: run dvc repro, or dvc pull it where a colleague pushed it.")
+        find(model)
     with listen(port) as listener:
         server = make_server(HOST, port, create_app(), threaded=True, fd=listener.fileno())
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line a request
@@ -115,7 +113,7 @@ def create_app() -> flask.Flask:
         with one_at_a_time:
             try:
                 model = models(name)
-            except (UserError, OSError) as error:
+            except UserError as error:
                 return page(name, problem=str(error)), 500
             try:
                 image = decode(file.read())
@@ -141,8 +139,16 @@ def discard(request: flask.Request) -> None:
             rest -= len(part)
 
 
+def find(name: str) -> Path:
+    """Return the file of a model; raises UserError where it is missing."""
+    file = Path(f"data/models/{name}.keras")
+    if not file.is_file():
+        raise UserError(f"{file} is missing: run dvc repro, or dvc pull it where a colleague pushed it.")
+    return file
+
+
 def load(name: str) -> Model:
-    classifier = model_file.load(Path(f"data/models/{name}.keras"))
+    classifier = model_file.load(find(name))
     return Model(classifier, compiled(classifier.network), grad_cam(classifier.network))
 
 

@@ -75,7 +75,10 @@ def load(model: str) -> Classifier:
             f"{file} is missing: --model takes head, augmented, fine_tuned, which dvc repro trains, "
             "or the path of a .keras file."
         )
-    return model_file.load(file)
+    try:
+        return model_file.load(file)
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}.") from None
 
 
 def read_blocks(

@@ -14,24 +14,19 @@ from stages.shared import images
 from stages.shared.network import conv_base, environment, inference
 from stages.shared.pipeline import arrays
 
-MODULES = (stages, arrays, conv_base, images, inference)  # whose code decides about the last bit
+MODULES = (arrays, conv_base, images, inference)  # whose code decides about the last bit
 
 
-def take_fingerprint(base: keras.Model, weights: Path, code: str, parameters: Iterable[str | int]) -> bytes:
+def take_fingerprint(base: keras.Model, weights: Path, module: str, parameters: Iterable[str | int]) -> bytes:
     """Return the SHA-256 over `base`'s name and weights file, `parameters`, our code, versions and machine.
 
-    `code` is the file of the module that computes, whose code counts too.
+    `module` is the file of the one that computes, whose code counts too.
     """
     with weights.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
-    files = [code, *(module.__file__ for module in MODULES)]
-    described = [
-        base.name,
-        digest,
-        *parameters,
-        [code_digest(file).hex() for file in files],
-        environment.describe(),
-    ]
+    files = [module, *(used.__file__ for used in MODULES)]
+    code = [code_digest(file).hex() for file in files]
+    described = [base.name, digest, *parameters, code, stages.ENVIRONMENT, environment.describe()]
     return sha256(json.dumps(described, sort_keys=True).encode()).digest()
 
 

@@ -69,7 +69,6 @@ class AsItIs:
 class Plan(NamedTuple):
     """What is left to compute."""
 
-    held: dict[str, np.ndarray]  # of each layer the rows that the store had, (rows,) bool
     layers: list[str]  # those that lack a row
     absent: np.ndarray  # the rows that a layer lacks, (versions, n) bool
 
@@ -105,7 +104,11 @@ def store_outputs(
         for layer, file in files.items():
             shape = base.get_layer(layer).output.shape[1:]
             arrays[layer] = stack.enter_context(array_file(file, leading, shape, dtype))
-        todo = plan(arrays, key, parameters.store, len(split))
+        held = {
+            layer: take_stored(array, partial(key, layer), parameters.store)
+            for layer, array in arrays.items()
+        }
+        todo = plan(held, len(split))
         complete = np.flatnonzero(~todo.absent.any(axis=0))
         check_unchanged(split.iloc[complete], Path(parameters.data.images))
         if todo.layers:
@@ -119,7 +122,7 @@ def store_outputs(
                     write(block, outputs, arrays, key, parameters.store)
                     progress.update(block.absent)
     for layer, file in files.items():
-        report(file, (*leading, *arrays[layer].row_shape), dtype, todo.held[layer])
+        report(file, (*leading, *arrays[layer].row_shape), dtype, held[layer])
 
 
 def make_keys(
@@ -142,12 +145,11 @@ def make_keys(
     return key
 
 
-def plan(arrays: dict[str, ArrayFile], key: Key, store: Store, images: int) -> Plan:
-    """Fill `arrays` with what `store` has of their rows, and return what is left of the `images` in each version."""
-    held = {layer: take_stored(array, partial(key, layer), store) for layer, array in arrays.items()}
+def plan(held: dict[str, np.ndarray], images: int) -> Plan:
+    """Return what is left to compute of `images` in each version, given the rows that are `held` of each layer."""
     layers = [layer for layer, rows in held.items() if not rows.all()]
     absent = ~np.all(list(held.values()), axis=0).reshape(-1, images)
-    return Plan(held, layers, absent)
+    return Plan(layers, absent)
 
 
 def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> np.ndarray:

@@ -127,7 +127,8 @@ def load_weights(base: keras.Model, weights: Path, name: str) -> None:
             f"{weights} is no file: conv_base.weights takes imagenet, random, or the path of a Keras weights file."
         )
     try:
-        with warnings.catch_warnings(action="error", category=UserWarning):  # that it leaves out some
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Skipping")  # that Keras leaves out some
             base.load_weights(weights)
     except Exception as error:  # h5py and Keras raise many kinds on foreign files
         reason = " ".join(str(error).split())[:300]

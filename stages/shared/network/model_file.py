@@ -64,16 +64,22 @@ def renumber(config: str) -> str:
 
 
 def load(path: Path) -> Classifier:
-    """Return the classifier in `path`; raises UserError where that holds none that `save` wrote."""
+    """Return the classifier in `path`.
+
+    Raises UserError where `path` holds none that `save` wrote, and OSError where it is not there or closed to us.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read("metadata.json"))
         network = keras.saving.load_model(path, safe_mode=True)
-        return Classifier(network, *(metadata[key] for key in Classifier._fields[1:]))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
-    except KeyError as error:
-        raise UserError(f"{path} does not say its {error.args[0]}: train it anew with dvc repro.") from None
     except Exception as error:  # zipfile, json and Keras raise many kinds on foreign files
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} is no model that this pipeline saved: {reason}") from None
+    missing = [key for key in ("class_names", "threshold", "interpolation") if key not in metadata]
+    if "class_names" in missing:
+        raise UserError(f"{path} is no model that this pipeline saved: it names no classes.")
+    if missing:
+        raise UserError(f"{path} does not say its {' and '.join(missing)}: train it anew with dvc repro.")
+    return Classifier(network, metadata["class_names"], metadata["threshold"], metadata["interpolation"])

@@ -25,10 +25,13 @@ class ArrayFile:
 
     def __init__(self, path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str) -> None:
         self.path, self.rows, self.row_shape, self.dtype = path, prod(leading), row_shape, np.dtype(dtype)
-        needed, free = self.rows * prod(row_shape) * self.dtype.itemsize, shutil.disk_usage(path.parent).free
+        path.unlink(missing_ok=True)  # of a run that was killed
+        needed, disk = self.rows * prod(row_shape) * self.dtype.itemsize, shutil.disk_usage(path.parent)
         room = f"{needed / 1e9:.1f} GB"
-        if needed > free:  # asked first, as some file systems fill the disk before they refuse
-            raise UserError(f"{path.parent} has no room for {room}: {free / 1e9:.1f} GB are free.")
+        if (
+            needed > disk.free and disk.total
+        ):  # asked first, as some file systems fill the disk before they refuse
+            raise UserError(f"{path.parent} has no room for {room}: {disk.free / 1e9:.1f} GB are free.")
         array = open_memmap(path, mode="w+", dtype=dtype, shape=(*leading, *row_shape))
         if hasattr(os, "posix_fallocate"):  # macOS has none; a disk that fills up later is a bus error
             with path.open("r+b") as file:

@@ -1,9 +1,9 @@
 """How a stage is called, and how it ends when the user's data or parameters are wrong."""
 
-import argparse
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
-from inspect import signature
+from inspect import getdoc, signature
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ class UserError(SystemExit):
     """One clear sentence for the user: Python prints it without a traceback and exits with 1."""
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(ArgumentParser):
     """A parser whose errors are a UserError."""
 
     def error(self, message: str) -> NoReturn:
@@ -29,7 +29,7 @@ def run(main: Callable[..., Any], **afterwards: Callable[[Any, Path], None]) -> 
     What the machine refuses (a full disk, a missing or unreadable file) ends in one sentence too.
     """
     names = list(signature(main).parameters)
-    parser = Parser(prog="python -m stages.NAME", allow_abbrev=False)
+    parser = Parser(description=getdoc(main), formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
     for name in [*names, *afterwards]:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, metavar="PATH")
     parser.add_argument("--records", type=Path, nargs="+", metavar="PATH")

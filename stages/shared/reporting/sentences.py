@@ -126,7 +126,7 @@ def describe_difference(after: str, before: str, corrected: int, spoiled: int, p
 
 
 def describe_curves(model: str, curves: pd.DataFrame) -> str:
-    """Return a sentence on learning curves as `curves.write_epochs` has them."""
+    """Return a sentence on learning curves as `history.write_epochs` has them."""
     loss, last = curves["validation_loss"], curves.iloc[-1]
     return begun(
         f"{LABELS[model]}: the validation loss is lowest, {loss.min():.3f}, in epoch {loss.idxmin()} of "

@@ -1,0 +1,1 @@
+"""Augmented views of the training images, and what the base gives for them."""
