@@ -17,6 +17,7 @@ def test_image_too_small_for_the_base():
 
 
 @pytest.mark.parametrize("mode", ["caffe", "tf"])
+@pytest.mark.slow
 def test_preprocessing_is_the_one_of_keras(mode):
     name = {"caffe": "vgg16", "tf": "mobilenet"}[mode]
     base = conv_base.build(name, 96)

@@ -89,6 +89,7 @@ def test_calibration_error_is_that_of_the_bins():
     assert calibration_error(truth, predicted, probabilities) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_bootstrap_is_that_of_resampled_images():
     rng = np.random.default_rng(1)
     truth = np.repeat([0, 1, 2], [30, 20, 10])
@@ -136,6 +137,7 @@ def test_roc_curve_of_many_classes_has_the_area_that_is_reported():
     assert (curve.diff().dropna() >= 0).all(axis=None)
 
 
+@pytest.mark.slow
 def test_confusion_matrices_of_many_classes(tmp_path):
     """A picture that grows with the classes would have no room in memory."""
     sizes = []

@@ -54,6 +54,7 @@ def test_random_weights_are_the_same_each_time(workspace):
         ("vgg19", ("vgg16",)),
     ],
 )
+@pytest.mark.slow
 def test_weights_that_do_not_fit(workspace, content, facts):
     if content == "vgg19":
         conv_base.build("vgg19", 64).save_weights("elsewhere.weights.h5")

@@ -181,6 +181,7 @@ def test_its_limits_follow_from_the_numbers(workspace):
 
 
 @pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])
+@pytest.mark.slow
 def test_what_a_real_model_says_of_itself(tmp_path, arithmetic):
     base = build("mobilenet", 32, computes_in=arithmetic)
     classifier = add_head(base, Head(pooling="average", units=2, dropout=0), 3, seed=0)

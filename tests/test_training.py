@@ -196,6 +196,7 @@ def test_curves_are_smoothed_as_in_the_notebook(tmp_path):
 
 
 @pytest.mark.parametrize("decay", ["none", "cosine"])
+@pytest.mark.slow
 def test_the_optimizer_gives_the_weights_of_keras(decay):
     def trained(optimizer: type[keras.optimizers.RMSprop]) -> list[np.ndarray]:
         keras.utils.set_random_seed(0)
