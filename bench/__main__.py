@@ -28,7 +28,9 @@ SMALL = {"split.train": 50, "split.validation": 25, "split.test": 25}
 LARGE = {key: 4 * images for key, images in SMALL.items()}
 NOTEBOOK = {"split.train": 1000, "split.validation": 500, "split.test": 500}
 SETTINGS = {
+    "data.unlisted": "fail",
     "data.on_bad_image": "fail",
+    "split.given": None,
     "split.group_by": None,
     "image_size": 150,
     "conv_base.name": "vgg16",

@@ -148,6 +148,21 @@ def workspace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def split_record(counts: dict[str, dict[str, int]], **others) -> dict:
+    """Return the content of metrics/split.json for the images of each split and class."""
+    classes = counts["train"]
+    return {
+        "images": {name: sum(of_class.values()) for name, of_class in counts.items()},
+        "per_class": [
+            {"class": label, **{name: of_class[label] for name, of_class in counts.items()}}
+            for label in classes
+        ],
+        "identical_images": 0,
+        "excluded_images": [],
+        **others,
+    }
+
+
 def arguments(stage: str) -> list[str]:
     """Return the named paths with which dvc.yaml calls `stage`."""
     python, flag, module, *paths = shlex.split(PIPELINE["stages"][stage]["cmd"])

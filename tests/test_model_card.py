@@ -21,7 +21,7 @@ from stages.shared.network.freeze_point import freeze
 from stages.shared.network.model_file import Classifier
 from stages.shared.reporting import sentences
 from stages.shared.training.head import Head, add_head
-from tests.conftest import PROJECT, change, run, states
+from tests.conftest import PROJECT, change, run, split_record, states
 
 CARD = Path("metrics/model_card.md")
 ODD = "a|b *c* `d` <e> [f](g) &lt; _h_ \\"
@@ -41,9 +41,8 @@ def write_run(names: list[str]) -> None:
 
     two = len(names) == 2
     counts = {split: {name: next(numbers) for name in names} for split in ("train", "validation", "test")}
-    write_json(
-        "split", {"images": counts, "identical_images": 2, "excluded_images": {f"{ODD}.png": "is | cut"}}
-    )
+    excluded = [{"path": f"{ODD}.png", "reason": "is | cut"}]
+    write_json("split", split_record(counts, identical_images=2, excluded_images=excluded))
     write_json("leakage", {"test_images": 1})
     evaluation: dict = {}
     Path("data/models").mkdir(parents=True)
@@ -121,14 +120,14 @@ def changed(before: list[str], after: list[str]) -> tuple[list[str], list[str]]:
 def test_its_numbers_are_those_of_the_run(workspace, names):
     write_run(names)
     card = write_card()
-    split = json.loads(Path("metrics/split.json").read_text())["images"]
+    split = json.loads(Path("metrics/split.json").read_text())
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
     for pair in evaluation.pop("differences"):
         assert f"- {sentences.describe_difference(**pair)}" in card
-    images = sum(split["test"].values())
+    images = split["images"]["test"]
     assert f"- {sentences.describe_leakage({'test_images': 1}, evaluation, images)}" in card
-    for name in names:
-        assert row(name, *(str(split[part][name]) for part in ("train", "validation", "test"))) in card
+    for one in split["per_class"]:
+        assert row(one["class"], *(str(one[part]) for part in ("train", "validation", "test"))) in card
     for model, found in evaluation.items():
         label = sentences.LABELS[model]
         trained = json.loads(Path(f"metrics/{model}.json").read_text())
@@ -160,7 +159,7 @@ def test_its_limits_follow_from_the_numbers(workspace):
         "validation": {"cat": 3, "dog": 3},
         "test": {"cat": 5, "dog": 15},
     }
-    write_json("split", {"images": images, "identical_images": 0, "excluded_images": {}})
+    write_json("split", split_record(images))
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
     evaluation["augmented"] |= {"accuracy": 0.9, "accuracy_interval": [0.2, 0.75]}
     for model, recall in (("head", 0.5), ("augmented", 0)):

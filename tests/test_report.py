@@ -45,6 +45,7 @@ from tests.conftest import (
     refused,
     run,
     search,
+    split_record,
     states,
     write_parameters,
 )
@@ -266,21 +267,25 @@ def test_sentences_on_accuracies(lows, above):
 
 def test_sentences_on_data():
     part = {"cat": 2, "dog": 3}
-    split = {
-        "images": {"train": {"cat": 1000, "dog": 2500}, "validation": part, "test": part},
-        "identical_images": 1,
-        "excluded_images": {"broken.png": "not an image"},
-    }
+    counts = {"train": {"cat": 1000, "dog": 2500}, "validation": part, "test": part}
+    broken = {"path": "broken.png", "reason": "not an image"}
     cat, dog = map(sentences.quoted, part)
-    images, balance, identical, excluded = sentences.describe_data(split, list(part))
+    images, balance, identical, excluded = sentences.describe_data(
+        split_record(counts, identical_images=1, excluded_images=[broken])
+    )
     assert states(images, "3,510 images", "2 classes", "3,500 to learn from", "5 to watch", "5 for the test")
     assert states(balance, f"largest class, {dog}", "2.50 times", f"smallest, {cat}")
     assert states(identical, "1 image", "byte") and states(excluded, "1 broken file")
-    split["images"]["train"]["dog"] = 1000
-    split["groups"] = {"train": 1200, "validation": 1, "test": 2}
-    _, balance, groups, *_ = sentences.describe_data(split, list(part))
+    counts["train"]["dog"] = 1000
+    groups = {"train": 1200, "validation": 1, "test": 2}
+    across = {"sets of identical images": [["train: a.png", "test: b.png"]], "groups": []}
+    _, balance, grouped, given, crossing = sentences.describe_data(
+        split_record(counts, groups=groups, across_splits=across)
+    )
     assert states(balance, "All classes", "same number")
-    assert states(groups, "1,200 in train", "1 in validation", "2 in test")
+    assert states(grouped, "1,200 in train", "1 in validation", "2 in test")
+    assert states(given, "came with", "drawn from training")
+    assert states(crossing, "Sets of identical images", "more than one split: 1")
 
 
 def test_sentence_on_near_duplicates():

@@ -1,7 +1,9 @@
 """Where images come from, what is wrong with them, and which split they fall into."""
 
 import json
+import os
 import re
+import shutil
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.shared.pipeline.splits import SPLITS
+from stages.shared.pipeline.splits import SPLITS, check_complete
 from stages.split_dataset.assignment import Split, assign
 from stages.split_dataset.groups import place
 from tests.conftest import change, class_folders, draw_images, refused, run, states
@@ -27,6 +29,14 @@ def report() -> dict:
     return json.loads(Path("metrics/split.json").read_text())
 
 
+def unused() -> dict[str, str]:
+    return pd.read_csv("data/splits/unused.csv", index_col="path")["reason"].to_dict()
+
+
+def images_in(split: str) -> dict[str, int]:
+    return {row["class"]: row[split] for row in report()["per_class"]}
+
+
 def fails(*facts: object, **changes) -> bool:
     """Whether split_dataset ends after `changes` to the parameters with a message that has all `facts`."""
     change(**changes)
@@ -40,9 +50,10 @@ def test_counts_per_class_are_exact(workspace):
     run("split_dataset")
     expected = {"train": 7, "validation": 4, "test": 4}
     assert report() == {
-        "images": {split: {"apple": each, "pear": each} for split, each in expected.items()},
+        "images": {split: 2 * each for split, each in expected.items()},
+        "per_class": [{"class": label, **expected} for label in ("apple", "pear")],
         "identical_images": 0,
-        "excluded_images": {},
+        "excluded_images": [],
     }
     table = pd.read_csv("data/splits/train.csv", dtype=str)
     assert list(table.columns) == ["path", "label", "class_index", "sha256"]
@@ -52,7 +63,7 @@ def test_counts_per_class_are_exact(workspace):
 def test_counts_default_train_to_the_rest(workspace):
     change(split__train=None)
     run("split_dataset")
-    assert report()["images"]["train"] == {"apple": 7, "pear": 7}
+    assert images_in("train") == {"apple": 7, "pear": 7}
     assert len(members()) == 30
 
 
@@ -101,14 +112,14 @@ def test_identical_images_stay_together(workspace, shares):
     assert all(splits[f"apple/{number}.png"] == splits[f"apple/copy{number}.png"] for number in range(10))
     assert report()["identical_images"] == 10
     if test == 4:
-        assert report()["images"]["test"] == {"apple": 4, "pear": 4}
+        assert images_in("test") == {"apple": 4, "pear": 4}
 
 
 def test_labels_from_file_names(workspace):
     draw_images(Path("flat"), [f"{label}.{number}.png" for label in ("cat", "dog") for number in range(15)])
     change(data__labels_from="filename", data__images="flat")
     run("split_dataset")
-    assert report()["images"]["test"] == {"cat": 4, "dog": 4}
+    assert images_in("test") == {"cat": 4, "dog": 4}
     draw_images(Path("flat"), ["puppy.png"])
     with refused(1, "flat", "cat.12.jpg", "puppy.png"):
         run("split_dataset")
@@ -119,7 +130,7 @@ def test_labels_from_csv(workspace):
     Path("images/labels.csv").write_text("file,label\n" + "\n".join(rows))
     change(data__labels_from="images/labels.csv")
     run("split_dataset")
-    assert report()["images"]["test"] == {"long": 4, "round": 4}
+    assert images_in("test") == {"long": 4, "round": 4}
 
 
 def test_a_csv_that_dvc_has_made_a_link_to_its_cache(workspace):
@@ -139,21 +150,100 @@ def test_a_csv_named_from_the_images_folder(workspace):
 @pytest.mark.parametrize(
     "rows, facts",
     [
-        ("name,label\nx,y\n", ("columns", "name, label", "file and label")),
+        ("name,label\nx,y\n", ("columns", "name, label", "'file' (data.columns.file)")),
         ("file,label\nnone.png,a\n", (1, "not there", "images", "none.png")),
         ("file,label\napple/0.png,a\napple/0.png,b\n", ("twice", "apple/0.png")),
         ("file,label\napple/0.png,\n", (1, "no label", "blanks", "apple/0.png")),
         ("file,label\napple/0.png,a \n", (1, "no label", "blanks", "apple/0.png")),
-        ("file,label\n../images/apple/0.png,a\n", (1, "../images/apple/0.png", "like apple/0.png")),
-        ("file,label\n./apple/0.png,a\n", (1, "./apple/0.png", "like apple/0.png")),
+        ("file,label\n0.png,a\n", (1, "several files", "0.png")),
+        ("file,label\napple/0.png,a\n../images/apple/0,b\n", (1, "not there", "../images/apple/0")),
         ("file,label\napple/0.png,a,b\n", ("1 rows", "2 columns", "apple/0.png,a,b")),
         ("file,label,label\napple/0.png,a,b\n", ("columns", "file, label, label", "once each")),
-        ("file,label\napple/0.png,a\n", (29, "not listed", "apple/1.png")),
+        ("file,label\napple/0.png,a\n", (29, "not listed", "apple/1.png", "data.unlisted", "ignore")),
+        ('"file";"label"\n"apple/0.png";"a";"b"\n', ("1 rows", "2 columns", "apple/0.png,a,b")),
     ],
 )
 def test_wrong_csv(workspace, rows, facts):
     Path("images/labels.csv").write_text(rows)
     assert fails("images/labels.csv", *facts, data__labels_from="images/labels.csv")
+
+
+def write_labels(lines: list[str], **changes) -> None:
+    Path("images/labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    change(data__labels_from="images/labels.csv", **changes)
+
+
+def labels() -> dict[str, str]:
+    tables = [pd.read_csv(f"data/splits/{name}.csv", dtype=str) for name in SPLITS]
+    return pd.concat(tables).set_index("path")["label"].to_dict()
+
+
+TRUE = {path: path.split("/")[0] for path in class_folders()}
+
+
+@pytest.mark.parametrize(
+    "delimiter, written",
+    [
+        (",", "{name}"),
+        (";", "{folder}/{name}.png"),
+        ("\t", "{name}.png"),
+        ("|", "scans/2024/{folder}/{name}"),
+        (",", "C:\\scans\\{folder}\\{name}.png"),
+        (",", "./{folder}/{name}.png"),
+    ],
+)
+def test_labels_in_a_csv_of_others(workspace, delimiter, written):
+    """Column names, delimiter, folders in front or none, no extension: the label of each file is found."""
+    lines = [delimiter.join(["number", "breed", "id"])]
+    for number, (path, label) in enumerate(TRUE.items()):
+        name = f"{label}{number}"
+        Path("images", path).rename(f"images/{label}/{name}.png")
+        lines.append(delimiter.join([str(number), label, written.format(folder=label, name=name)]))
+    write_labels(lines, data__columns={"file": "id", "label": "breed"})
+    run("split_dataset")
+    assert labels() == {path: path.split("/")[0] for path in labels()} and len(labels()) == 30
+
+
+def test_a_listed_name_is_not_taken_for_a_file_elsewhere(workspace):
+    """One name alone has its file in another folder than the others: that is no way to read them all."""
+    draw_images(Path("images"), ["other/pear/new.png"])
+    rows = [f"{path},{label}" for path, label in TRUE.items()]
+    write_labels(["file,label", *rows, "old/pear/new.png,pear"])
+    assert fails(1, "not there", "old/pear/new.png")
+
+
+def test_accents_in_a_csv_and_on_the_disk_count_in_either_form(workspace):
+    for path in class_folders():
+        file = Path("images", path)
+        file.rename(file.with_name(f"cafe\u0301{file.name}"))  # as macOS and its archives have it
+    rows = [
+        f"{folder}/caf\u00e9{number}.png,{folder}" for folder in ("apple", "pear") for number in range(15)
+    ]
+    write_labels(["file,label", *rows])
+    run("split_dataset")
+    assert len(labels()) == 30 and all("e\u0301" in path for path in labels())
+
+
+def test_files_that_the_csv_does_not_list_are_left_aside_where_wanted(workspace):
+    listed = {path: label for path, label in TRUE.items() if not path.endswith("/14.png")}
+    write_labels(["file,label", *(f"{path},{label}" for path, label in listed.items())], split__train=None)
+    change(data__unlisted="ignore")
+    run("split_dataset")
+    assert labels() == listed
+    reason = "not listed in images/labels.csv"
+    assert unused() == {"apple/14.png": reason, "pear/14.png": reason, "labels.csv": "holds the labels"}
+
+
+def test_a_file_that_came_while_it_was_split_is_noticed(workspace):
+    write_labels(
+        ["file,label", *(f"{path},{label}" for path, label in TRUE.items() if path != "apple/0.png")]
+    )
+    change(data__unlisted="ignore", split__train=6)
+    run("split_dataset")
+    check_complete(Path("data/splits"), Path("images"))  # unused files are known
+    draw_images(Path("images"), ["NA", "pear/late.png"])
+    with refused(2, "images", "NA, pear/late.png", "dvc repro --force --single-item split_dataset"):
+        run("extract_features")
 
 
 def test_csv_must_lie_where_dvc_sees_it(workspace):
@@ -184,8 +274,9 @@ def test_excluded_images_are_recorded(workspace):
     break_images()
     change(data__on_bad_image="exclude", split__train=None)
     run("split_dataset")
-    assert set(report()["excluded_images"]) == {"apple/3.png", "pear/5.png", "pear/notes.txt"}
-    assert states(report()["excluded_images"]["pear/5.png"], "empty")
+    reasons = {image["path"]: image["reason"] for image in report()["excluded_images"]}
+    assert set(reasons) == {"apple/3.png", "pear/5.png", "pear/notes.txt"}
+    assert states(reasons["pear/5.png"], "empty") and unused() == reasons
     assert len(members()) == 28
 
 
@@ -225,6 +316,54 @@ def test_links_that_dvc_does_not_follow_are_errors(workspace):
     assert fails(2, "links", "images/apple", "images/pear/broken.png")
 
 
+@pytest.mark.parametrize(
+    "names, facts",
+    [
+        (["cat", "cat ", "Cat"], ("'cat' (15 images", "'cat ' (15 images", "'Cat' (15 images")),
+        (["caf\u00e9", "cafe\u0301"], ("'caf\\xe9'", "'cafe\\u0301'")),
+        (["dog", "dog\u200b"], ("'dog'", "'dog\\u200b'")),
+        (["0", "0.0", "1"], ("'0'", "'0.0'")),
+        (["big dog", "big_dog"], ("'big dog'", "'big_dog'")),
+        (["\uff21", "a"], ("'\\uff21'", "'a'")),  # a wide A
+    ],
+)
+def test_labels_that_look_alike(workspace, names, facts):
+    draw_images(Path("photos"), class_folders(tuple(names)), size=(4, 4))
+    assert fails("look alike", *facts, data__images="photos")
+    shutil.rmtree("photos")
+    draw_images(
+        Path("photos"), [f"{name}.{number}.png" for name in names for number in range(15)], size=(4, 4)
+    )
+    assert fails("look alike", *facts, data__labels_from="filename")
+
+
+def test_labels_that_differ(workspace):
+    names = ("cafe", "caf\u00e9", "10", "1", "\u0915\u093e", "\u0915\u0940")  # the last two by a vowel sign
+    draw_images(Path("photos"), class_folders(names), size=(4, 4))
+    change(data__images="photos")
+    run("split_dataset")
+    assert set(images_in("test")) == set(names)
+
+
+def test_one_form_of_accents_in_labels(workspace):
+    draw_images(Path("photos"), class_folders(("cafe\u0301", "bar")), size=(4, 4))
+    change(data__images="photos")
+    run("split_dataset")
+    assert set(images_in("test")) == {"caf\u00e9", "bar"}
+
+
+@pytest.mark.parametrize("name", ["x<|script>y", "<script>", "</SCRIPT", "<!--"])
+def test_what_a_page_would_run_is_refused(workspace, name):
+    names = [name.replace("|", "/") + f"/{number}.png" for number in range(15)]
+    draw_images(Path("images"), names, size=(4, 4))
+    assert fails(15, "script", "name or label", "Rename")
+
+
+def test_names_that_are_not_utf8(workspace):
+    Path(os.fsdecode(b"images/apple/caf\xe9.png")).write_bytes(Path("images/apple/0.png").read_bytes())
+    assert fails(1, "UTF-8", "'apple/caf\\udce9.png'", "Rename")
+
+
 def test_control_characters_in_names_are_errors(workspace):
     draw_images(Path("images"), ["cr\rx/0.png"])
     assert fails(1, "control characters")
@@ -258,7 +397,7 @@ def test_wrong_shares(workspace, changes, facts):
 )
 def test_an_images_split_follows_from_seed_and_content(train, validation, test):
     """The first 48 bits of SHA-256 of both are a fraction: from above test, validation, train; from below counts."""
-    split = Split(seed=3, train=train, validation=validation, test=test, group_by=None)
+    split = Split(seed=3, train=train, validation=validation, test=test, group_by=None, given=None)
     keys = [sha256(bytes([number])).hexdigest() for number in range(100)]
     table = pd.DataFrame({"label": ["cat", "dog"] * 50, "key": keys})
     draws = {key: int.from_bytes(sha256(f"3 {key}".encode()).digest()[:6]) / 2**48 for key in keys}
@@ -341,7 +480,7 @@ def test_groups_stay_whole(workspace, capsys, group_by, shares):
     if shares == (20, 10, 10):
         assert groups.to_dict() == {"train": 10, "validation": 5, "test": 5}
     if shares == (None, 9, 9):
-        assert set(report()["images"]["test"].values()) <= {8, 10}
+        assert set(images_in("test").values()) <= {8, 10}
         said = capsys.readouterr().out.splitlines()[-2]
         assert states(said, *(f"{groups[name]} in {name}" for name in SPLITS)) and re.search(
             r"by up to [01]\b", said
@@ -358,7 +497,7 @@ def test_groups_come_as_near_to_the_counts_as_they_can(workspace, capsys):
     assert states(capsys.readouterr().out.splitlines()[-2], "by up to 0")
     splits = split_photos(split__validation=1, split__test=1)  # 15, 0 and 0 would be nearer
     assert set(splits.values()) == set(SPLITS)
-    assert report()["images"]["train"] == {"a": 8, "b": 8}
+    assert images_in("train") == {"a": 8, "b": 8}
     assert states(capsys.readouterr().out.splitlines()[-2], "by up to 5")
 
 
@@ -373,7 +512,7 @@ def test_no_group_can_move_and_no_two_change_places_for_the_better(rows, seed):
         counts = np.array([members[placed == row].sum(axis=0) for row in range(rows)])
         return int((counts[:3] == 0).sum()), int(((counts - wanted) ** 2).sum())
 
-    placed = place(members, wanted)
+    placed = place(members, wanted, 3)
     for group, row in product(range(7), range(rows)):
         assert cost(np.where(np.arange(7) == group, row, placed)) >= cost(placed)
     for group, other in product(range(7), repeat=2):
@@ -451,6 +590,173 @@ def test_wrong_column(workspace):
     table.write_text(table.read_text().replace("apple/animal0_1.png,animal0", "apple/animal0_1.png,"))
     facts = (1, "photos/labels.csv", "no beast", "blanks", "apple/animal0_1.png")
     assert fails(*facts, split__group_by="column:beast")
+
+
+def test_a_pattern_that_takes_for_ever(workspace):
+    draw_images(Path("images"), [f"apple/{'a' * 40}.png"])
+    assert fails("split.group_by", "'/(a|aa)+$'", "repetitions", split__group_by="/(a|aa)+$")
+
+
+def draw_given(names: dict[str, int], classes: tuple[str, ...] = ("apple", "pear")) -> None:
+    """Write images of each class into folders of these names, so many into each, and take them for given splits."""
+    for name, each in names.items():
+        draw_images(Path("given"), [f"{name}/{path}" for path in class_folders(classes, each)], size=(4, 4))
+    change(data__images="given", split__given="folders", split__train=None)
+
+
+@pytest.mark.parametrize(
+    "train, validation, test",
+    [
+        ("train", "validation", "test"),
+        ("training_set", "val", "test_set"),
+        ("Training", "valid", "holdout"),
+        ("TRAIN", "dev", "testing"),
+    ],
+)
+def test_given_splits_are_kept(workspace, train, validation, test):
+    draw_given({train: 7, validation: 4, test: 3})
+    run("split_dataset")
+    folders = {train: "train", validation: "validation", test: "test"}
+    assert members() == {path: folders[path.split("/")[0]] for path in members()}
+    assert report()["images"] == {"train": 14, "validation": 8, "test": 6}
+    assert images_in("test") == {"apple": 3, "pear": 3}
+    assert labels() == {path: path.split("/")[1] for path in labels()}
+
+
+@pytest.mark.parametrize(
+    "given, shares, drawn",
+    [
+        ({"train": 20, "test": 5}, (4, 9), {"train": 32, "validation": 8, "test": 10}),
+        ({"train": 20, "val": 5}, (9, 6), {"train": 28, "validation": 10, "test": 12}),
+        ({"training": 20}, (4, 6), {"train": 20, "validation": 8, "test": 12}),
+    ],
+)
+def test_what_is_not_given_is_drawn_from_training(workspace, given, shares, drawn):
+    draw_given(given)
+    change(split__validation=shares[0], split__test=shares[1])
+    run("split_dataset")
+    assert report()["images"] == drawn
+    names = {"test": "test", "val": "validation"}
+    kept = {split for name, split in names.items() if name in given}
+    for path, split in members().items():
+        folder = path.split("/")[0]
+        assert split == names[folder] if folder in names else split not in kept
+
+
+def test_fractions_of_what_is_not_given(workspace):
+    draw_given({"train": 200, "test": 5})
+    change(split__validation=0.25, split__test=0.5)
+    run("split_dataset")
+    assert report()["images"]["test"] == 10
+    assert report()["images"]["validation"] == pytest.approx(100, abs=35)  # four standard deviations
+
+
+def test_given_splits_within_classes(workspace):
+    """Class folders in front of those of the splits; a class may be called train."""
+    names = [
+        f"{label}/{split}/{n}.png"
+        for label in ("bus", "train")
+        for split in ("train", "test")
+        for n in range(9)
+    ]
+    draw_images(Path("given"), names, size=(4, 4))
+    change(data__images="given", split__given="folders", split__train=None)
+    run("split_dataset")
+    assert images_in("test") == {"bus": 9, "train": 9} and images_in("validation") == {"bus": 4, "train": 4}
+
+
+def test_given_splits_in_a_column(workspace):
+    draw_images(Path("images"), class_folders())
+    splits = {
+        path: ["train", "Training_set", "val", "test1", "holdout"][number % 5]
+        for number, path in enumerate(TRUE)
+    }
+    rows = [f"{path},{split},{TRUE[path]}" for path, split in splits.items()]
+    write_labels(["file,part,label", *rows], split__given="column:part", split__train=None)
+    run("split_dataset")
+    known = {"Training_set": "train", "val": "validation", "test1": "test", "holdout": "test"}
+    assert members() == {path: known.get(split, split) for path, split in splits.items()}
+    write_labels(["file,part,label", *(row.replace("holdout", "2024") for row in rows)])
+    shutil.rmtree("data")
+    Path("metrics/split.json").unlink()
+    assert fails(6, "'part'", "split.given", "'2024'", "training_set")
+
+
+def test_identical_images_and_groups_across_given_splits_are_listed_and_stay(workspace, capsys):
+    draw_given({"train": 9, "test": 5})
+    Path("given/test/apple/0.png").write_bytes(Path("given/train/apple/8.png").read_bytes())
+    change(split__group_by=r"/\w+/\d+", split__validation=2)
+    run("split_dataset")
+    across = report()["across_splits"]
+    moved = members()["train/apple/8.png"]
+    assert across["sets of identical images"] == [["test: test/apple/0.png", f"{moved}: train/apple/8.png"]]
+    assert members()["test/apple/0.png"] == "test"
+    assert len(across["groups"]) == 10  # /apple/0 to /pear/4
+    assert states(capsys.readouterr().out, "1 sets of identical images", "10 groups")
+
+
+def test_classes_missing_from_a_given_split(workspace):
+    draw_given({"train": 7, "val": 4})
+    draw_given({"test": 3}, ("apple",))
+    draw_given({"train": 7, "test": 3}, ("fig",))
+    assert fails("validation", "split.given", "'fig'")
+    draw_given({"val": 3}, ("fig",))
+    assert fails("test", "split.given", "'pear'")
+
+
+@pytest.mark.parametrize(
+    "names, facts",
+    [
+        (["test/apple/0.png", "test/pear/0.png"], ("split.given", "training")),
+        (
+            ["train/apple/0.png", "more/pear/0.png"],
+            ("split.given", "1 of 2", "more/pear/0.png", "training_set"),
+        ),
+        (["train/apple/0.png", "pear/test/0.png"], ("split.given", "2 of 2", "one depth")),
+        (["train/0.png", "test/0.png"], ("2 files", "no class folder", "test/0.png")),
+    ],
+)
+def test_wrong_given_folders(workspace, names, facts):
+    draw_images(Path("given"), names)
+    assert fails(*facts, data__images="given", split__given="folders")
+
+
+@pytest.mark.parametrize(
+    "names, facts",
+    [
+        (["train/cat", "validation/cat", "test/cat"], ("train", "validation", "test")),
+        (["training_set/cat", "test_set/dog"], ("training_set", "test_set")),
+        (["cat", "dog", "test"], ("test",)),
+        (["train/cat", "train/dog", "extra"], ("train",)),
+    ],
+)
+def test_class_folders_named_like_splits(workspace, names, facts):
+    draw_images(Path("mine"), [f"{name}/{number}.png" for name in names for number in range(15)], size=(4, 4))
+    assert fails("mine", "named like splits", "split.given", "folders", *facts, data__images="mine")
+
+
+def test_a_class_called_train(workspace):
+    draw_images(Path("mine"), class_folders(("bus", "car", "train")), size=(4, 4))
+    change(data__images="mine")
+    run("split_dataset")
+    assert images_in("test") == {"bus": 4, "car": 4, "train": 4}
+
+
+def test_splits_that_nobody_asked_to_keep_are_mentioned(workspace, capsys):
+    names = [
+        f"{split}/{label}.{n}.png" for label in ("cat", "dog") for split in ("train", "val") for n in range(8)
+    ]
+    draw_images(Path("mine"), names, size=(4, 4))
+    change(data__labels_from="filename", data__images="mine", split__train=None)
+    run("split_dataset")
+    assert states(capsys.readouterr().out, "mine", "train, val", "split.given: folders")
+    rows = [
+        f"{path},{label},{'train' if number % 2 else 'test'}"
+        for number, (path, label) in enumerate(TRUE.items())
+    ]
+    write_labels(["file,label,subset", *rows], data__images="images")
+    run("split_dataset")
+    assert states(capsys.readouterr().out, "images/labels.csv", "'subset'", "split.given: column:subset")
 
 
 def test_too_few_images_or_groups_for_the_split(workspace):

@@ -5,6 +5,7 @@ tells what changed. Source: Mitchell et al., Model Cards for Model Reporting (20
 """
 
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -57,9 +58,8 @@ def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:
         for model, file in files.items()
     ]
     class_names = [found["class"] for found in measured["head"]["per_class"]]
-    tested = split["images"]["test"]
-    images = sum(tested.values())
-    largest = max(class_names, key=split["images"]["train"].get)
+    images = split["images"]["test"]
+    largest = max(split["per_class"], key=itemgetter("train"))
     page = render(
         parameters=parameters,
         names=class_names,
@@ -67,11 +67,11 @@ def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:
         labels=sentences.LABELS,
         techniques=sentences.TECHNIQUES,
         split=split,
-        data=sentences.describe_data(split, class_names),
+        data=sentences.describe_data(split),
         trained=trained,
         measured=measured,
         results=[
-            *sentences.describe_accuracies(measured, largest, tested[largest] / images, images),
+            *sentences.describe_accuracies(measured, largest["class"], largest["test"] / images, images),
             *(sentences.describe_difference(**pair) for pair in differences),
             sentences.describe_leakage(leakage, measured, images),
             *(
@@ -79,7 +79,7 @@ def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:
                 for model, found in measured.items()
             ),
         ],
-        limits=describe_limits(split["images"], measured, class_names),
+        limits=describe_limits(split, measured),
         files=[
             {"path": str(file), "bytes": file.stat().st_size, "sha256": digest(file)}
             for file in (weights, *files.values())

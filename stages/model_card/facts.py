@@ -3,6 +3,7 @@
 import json
 import zipfile
 from hashlib import file_digest
+from operator import itemgetter
 from pathlib import Path
 
 from stages.shared.reporting import sentences
@@ -12,7 +13,7 @@ def flatten(parameters: dict) -> dict:
     """Return `parameters` with dotted names for those in sections."""
     flat = {}
     for name, value in parameters.items():
-        inner = value.items() if isinstance(value, dict) else [(None, value)]
+        inner = flatten(value).items() if isinstance(value, dict) else [(None, value)]
         flat |= {name if key is None else f"{name}.{key}": one for key, one in inner}
     return flat
 
@@ -35,19 +36,16 @@ def digest(file: Path) -> str:
         return file_digest(content, "sha256").hexdigest()
 
 
-def describe_limits(
-    images: dict[str, dict[str, int]], measured: dict[str, dict], class_names: list[str]
-) -> list[str]:
-    """Return sentences on how far the numbers carry; `images` are those of each split and class."""
-    train, test = images["train"], images["test"]
-    total = sum(test.values())
-    learnt, tested = min(class_names, key=train.__getitem__), min(class_names, key=test.__getitem__)
+def describe_limits(split: dict, measured: dict[str, dict]) -> list[str]:
+    """Return sentences on how far the numbers carry; `split` is the content of metrics/split.json."""
+    total = split["images"]["test"]
+    learnt, tested = (min(split["per_class"], key=itemgetter(name)) for name in ("train", "test"))
     widest = max(high - low for low, high in (found["accuracy_interval"] for found in measured.values()))
     said = [
-        f"No class has fewer images to learn from than {sentences.quoted(learnt)}, {train[learnt]:,}.",
+        f"No class has fewer images to learn from than {sentences.quoted(learnt['class'])}, {learnt['train']:,}.",
         (
-            f"No class has fewer test images than {sentences.quoted(tested)}, {test[tested]:,}: one of them is "
-            f"{1 / test[tested]:.3f} of its recall."
+            f"No class has fewer test images than {sentences.quoted(tested['class'])}, {tested['test']:,}: one of "
+            f"them is {1 / tested['test']:.3f} of its recall."
         ),
         (
             f"One of {sentences.counted(total, 'test image')} is {1 / total:.4f} of accuracy, whose 95 % "

@@ -4,6 +4,7 @@ The page needs no other file and no network, and runs no script.
 """
 
 import json
+from operator import itemgetter
 from pathlib import Path
 
 import keras
@@ -50,8 +51,8 @@ def main(*, splits: Path, metrics: Path, tables: Path, fine_tuned: Path, report:
     classifier = model_file.load(fine_tuned)
     class_names = classifier.class_names
     looks, cells = look(classifier, results["fine_tuned"].images, folder)
-    largest = max(class_names, key=split["images"]["train"].get)
-    baseline = split["images"]["test"][largest] / len(test)
+    largest = max(split["per_class"], key=itemgetter("train"))
+    baseline = largest["test"] / len(test)
     page = render(
         names=class_names,
         question=sentences.listed(list(map(sentences.quoted, class_names))),
@@ -60,14 +61,14 @@ def main(*, splits: Path, metrics: Path, tables: Path, fine_tuned: Path, report:
         techniques=sentences.TECHNIQUES,
         conv_base=parameters.conv_base,
         image_size=classifier.image_size,
-        split=split["images"],
+        split=split,
         data=[
-            *sentences.describe_data(split, class_names),
+            *sentences.describe_data(split),
             sentences.describe_leakage(leakage, measured, len(test)),
         ],
         samples=choose_samples(train, folder),
         measured=measured,
-        accuracies=sentences.describe_accuracies(measured, largest, baseline, len(test)),
+        accuracies=sentences.describe_accuracies(measured, largest["class"], baseline, len(test)),
         differences=[sentences.describe_difference(**pair) for pair in differences],
         models={model: describe(model, result, class_names, folder) for model, result in results.items()},
         charts=draw_all(results, baseline),

@@ -1,30 +1,24 @@
 """Write which images are for training, validation and test, each with its label and SHA-256."""
 
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
-from stages.shared.pipeline.parameters import Section, check_sections, read_parameters
+from stages.shared.pipeline.parameters import check_sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS
 from stages.split_dataset.assignment import Split, assign, count, deviation
 from stages.split_dataset.checks import check_images, check_labels
+from stages.split_dataset.given import across_splits
 from stages.split_dataset.groups import join
-from stages.split_dataset.labels import list_images
+from stages.split_dataset.labels import Data, list_images
 
 # The sections of params.yaml: this stage alone minds those that nobody knows.
 SECTIONS = (
     "data split image_size interpolation conv_base leakage augmentation head augmented fine_tune store gate"
 ).split()
-
-
-class Data(Section):
-    images: str = Field(min_length=1, description="the path of a folder of images")
-    labels_from: str = Field(min_length=1, description="folder, filename or the path of a CSV file")
-    on_bad_image: Literal["fail", "exclude"] = Field(description="fail or exclude")
 
 
 class Parameters(BaseModel):
@@ -37,41 +31,50 @@ def main(*, splits: Path, metrics: Path) -> None:
 
     Reads:  the images in data.images, and the CSV file of labels if there is one
     Writes: splits/{train,validation,test}.csv, with path, label, class_index (int64) and sha256, a row
-            an image, sorted by path; metrics (.json): images per class, and what was left out
+            an image, sorted by path; splits/unused.csv, with path and reason of every other file;
+            metrics (.json): images per split and class, and what is left out or repeated
     """
     parameters = read_parameters(Parameters)
     check_sections(SECTIONS)
     images, split = Path(parameters.data.images), parameters.split
-    table = list_images(images, parameters.data.labels_from, split.group_by)
-    table, excluded = check_images(table, images, parameters.data.on_bad_image)
+    table, others = list_images(parameters.data, split)
+    table, bad = check_images(table, images, parameters.data.on_bad_image)
     check_labels(table, images)
     table["class_index"] = pd.factorize(table["label"], sort=True)[0]
     table["key"] = table["sha256"] if split.group_by is None else join(table)
     table["split"] = assign(table, split)
     counts = count(table, split)
+    left_over = table["path"][table["split"] == "none"]
+    unused = {**others, **bad, **dict.fromkeys(left_over, "left over by the split")}
 
     for name in SPLITS:
         rows = table[table["split"] == name]
         with atomic_write(splits / f"{name}.csv") as file:
             rows[["path", "label", "class_index", "sha256"]].to_csv(file, index=False)
+    with atomic_write(splits / "unused.csv") as file:
+        pd.DataFrame(sorted(unused.items()), columns=["path", "reason"]).to_csv(file, index=False)
     report = {
-        "images": counts,
+        "images": {name: int(counts[name].sum()) for name in SPLITS},
+        "per_class": [{"class": label, **of_class} for label, of_class in counts.to_dict("index").items()],
         "identical_images": int(table.duplicated("sha256").sum()),
-        "excluded_images": excluded,
+        "excluded_images": [{"path": path, "reason": reason} for path, reason in bad.items()],
     }
-    groups = {}
     if split.group_by is not None:
         groups = {name: table["key"][table["split"] == name].nunique() for name in SPLITS}
-        joined = table["group"].nunique() - table["key"].nunique()
-        report |= {"groups": groups, "joined_groups": joined}
+        report |= {"groups": groups, "joined_groups": table["group"].nunique() - table["key"].nunique()}
+    if split.given is not None:
+        report |= {"across_splits": across_splits(table)}
     write_json(metrics, report)
-    if excluded:
-        print(f"left out, for the reasons in {metrics}: {len(excluded)} bad files")
-    print(pd.DataFrame(counts).T.to_string())
-    if groups:
-        said = ", ".join(f"{number} in {name}" for name, number in groups.items())
+    print(counts.T.to_string())
+    if unused:
+        print(f"{splits / 'unused.csv'}: {len(unused)} files that are in no split, {len(bad)} of them bad")
+    if split.group_by is not None:
+        said = ", ".join(f"{number} in {name}" for name, number in report["groups"].items())
         off = deviation(table, split)
         print(f"groups: {said}; images per class differ by up to {off:.0f} from what split asks for")
+    for kind, found in report.get("across_splits", {}).items():
+        if found:
+            print(f"{metrics}: {len(found)} {kind} lie in more than one of the given splits, and stay there")
 
 
 if __name__ == "__main__":

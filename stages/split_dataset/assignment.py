@@ -2,28 +2,32 @@
 
 Each image is ranked by a hash of split.seed and its bytes, so that adding images never moves an
 old one (with fractions) and byte-identical images always stay together. With split.group_by it is
-the name of its group that is hashed, in place of its bytes.
+the name of its group that is hashed, in place of its bytes. With split.given an image keeps the split
+that it brings along, and what is not given is drawn from the images given for training.
 """
 
-import re
 from hashlib import sha256
 from typing import Annotated
 
 import pandas as pd
+import regex
 from pydantic import Field, field_validator, model_validator
 
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section
 from stages.shared.pipeline.splits import SPLITS
-from stages.split_dataset.groups import place
-from stages.split_dataset.labels import COLUMN
+from stages.split_dataset.groups import COLUMN, place
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Shares = dict[str, float | int | None]  # of the splits that are drawn, in the order in which they are filled
 SHARE = "a fraction of each class, above 0 and below 1, or a whole number of images per class"
 
 
 class Split(Section):
+    given: Annotated[str, Field(pattern=f"^(folders|{COLUMN}.+)$")] | None = Field(
+        description="null, folders, or column:NAME of the CSV file with the labels"
+    )
     seed: int = Field(ge=0, description="a whole number, 0 or more")
     train: Fraction | Count | None = Field(description=f"{SHARE}, or null for the rest")
     validation: Fraction | Count = Field(description=SHARE)
@@ -32,17 +36,17 @@ class Split(Section):
         min_length=1, description="null, a regular expression, or column:NAME of the CSV file with the labels"
     )
 
-    @property
-    def shares(self) -> dict[str, float | int | None]:
-        """The splits in the order in which they are filled."""
-        return {"test": self.test, "validation": self.validation, "train": self.train}
+    def shares(self, given: set[str]) -> Shares:
+        """Return the shares of the splits that are drawn where those of `given` are there."""
+        shares: Shares = {"test": self.test, "validation": self.validation, "train": self.train}
+        return {name: share for name, share in shares.items() if name == "train" or name not in given}
 
     @model_validator(mode="after")
     def check_shares(self) -> "Split":
-        given = {name: share for name, share in self.shares.items() if share is not None}
+        given = {name: share for name, share in self.shares(set()).items() if share is not None}
         if len({type(share) for share in given.values()}) > 1:
             raise ValueError(f"{given} mixes fractions with counts: give either for all.")
-        if self.has_fractions and sum(given.values()) > 1 + (1e-9 if self.train else -1e-9):
+        if are_fractions(given) and sum(given.values()) > 1 + (1e-9 if self.train else -1e-9):
             raise ValueError(f"the fractions {given} add up to too much: nothing is left for train.")
         return self
 
@@ -51,44 +55,73 @@ class Split(Section):
     def check_pattern(cls, group_by: str | None) -> str | None:
         if group_by is not None and not group_by.startswith(COLUMN):
             try:
-                re.compile(group_by)
-            except (re.error, OverflowError) as error:
+                regex.compile(group_by)
+            except (regex.error, OverflowError) as error:
                 raise ValueError(
                     f"{group_by!r} is no regular expression: {error}. A column is written column:NAME."
                 ) from None
         return group_by
 
-    @property
-    def has_fractions(self) -> bool:
-        return isinstance(self.test, float)
+
+def are_fractions(shares: Shares) -> bool:
+    return any(isinstance(share, float) for share in shares.values())
 
 
 def assign(table: pd.DataFrame, split: Split) -> pd.Series:
     """Return each row's split: train, validation, test, or none where the shares leave it over.
 
+    Rows with the column `given` keep it; what is not given is drawn from those given for training.
+    Raises UserError where a class has too few images or none in a split.
+    """
+    shares = split.shares(given_splits(table))
+    pool = draw_from(table)
+    assigned = table["given"].copy() if "given" in table else pd.Series("none", index=table.index)
+    assigned[pool.index] = draw(pool, shares, split.seed, split.group_by is not None)
+    return assigned
+
+
+def given_splits(table: pd.DataFrame) -> set[str]:
+    return set(table["given"]) if "given" in table else set()
+
+
+def draw_from(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `table` from which splits are drawn; raises UserError where none is given for training."""
+    if "given" not in table:
+        return table
+    pool = table[table["given"] == "train"]
+    if pool.empty:
+        raise UserError(
+            "split.given finds no images for training: train, training or training_set names them."
+        )
+    return pool
+
+
+def draw(table: pd.DataFrame, shares: Shares, seed: int, grouped: bool) -> pd.Series:
+    """Return a split of `shares`, or none, for each row.
+
     Rows of one `key`, the SHA-256 or the group, stay together. With fractions it is the interval into
     which a draw, keyed by seed and key, falls. With counts each split takes, in the order of those
     draws, contents as long as their images fit; groups are placed as near to the counts as they go.
     """
-    draw = pd.Series([uniform(split.seed, key) for key in table["key"]], index=table.index, name="draw")
+    draws = pd.Series([uniform(seed, key) for key in table["key"]], index=table.index, name="draw")
     assigned = pd.Series("none", index=table.index)
-    if split.has_fractions:
+    if are_fractions(shares):
         top = 1.0
-        for name, share in split.shares.items():
+        for name, share in shares.items():
             bottom = 0.0 if share is None else top - share
-            assigned[(bottom <= draw) & (draw < top)] = name
+            assigned[(bottom <= draws) & (draws < top)] = name
             top = bottom
         return assigned
-    if split.group_by is not None:
-        asked = ask(table, split)
-        members = pd.crosstab([draw, table["key"]], table["label"])  # in the order of the draws
-        rows = place(members.to_numpy(), asked.to_numpy())
+    if grouped:
+        asked = ask(table, shares)
+        members = pd.crosstab([draws, table["key"]], table["label"])  # in the order of the draws
+        rows = place(members.to_numpy(), asked.to_numpy(), len(shares))
         return table["key"].map(
             dict(zip(members.index.get_level_values("key"), asked.index[rows], strict=True))
         )
-    for _, images in table.assign(draw=draw).groupby("label"):
+    for _, images in table.assign(draw=draws).groupby("label"):
         contents = [list(rows) for _, rows in images.groupby(["draw", "key"]).groups.items()]
-        for name, share in split.shares.items():
+        for name, share in shares.items():
             room, left = len(images) if share is None else share, []
             for rows in contents:
                 if len(rows) <= room:
@@ -105,42 +138,48 @@ def uniform(seed: int, key: str) -> float:
     return int(sha256(f"{seed} {key}".encode()).hexdigest()[:12], 16) / 16**12
 
 
-def ask(table: pd.DataFrame, split: Split) -> pd.DataFrame:
-    """Return the images that test, validation and train, a row each, ask for of each class, a column each.
+def ask(table: pd.DataFrame, shares: Shares) -> pd.DataFrame:
+    """Return the images that each of `shares`, a row each, asks for of each class, a column each.
 
-    Where train does not take the rest, a fourth row, none, has the images to leave over. Raises
+    Where train does not take the rest, one more row, none, has the images to leave over. Raises
     UserError where a class has fewer images than the counts need.
     """
     available = table["label"].value_counts().sort_index()
-    given = {name: share for name, share in split.shares.items() if share is not None}
-    if split.has_fractions:
-        asked = pd.DataFrame({name: share * available for name, share in given.items()})
+    stated = {name: share for name, share in shares.items() if share is not None}
+    if are_fractions(shares):
+        asked = pd.DataFrame({name: share * available for name, share in stated.items()})
     else:
-        asked = pd.DataFrame(given, index=available.index)
-        needed = sum(given.values()) + (split.train is None)
+        asked = pd.DataFrame(stated, index=available.index)
+        needed = sum(stated.values()) + (shares["train"] is None)
         if available.min() < needed:
             raise UserError(
                 f"class {available.idxmin()!r} has {available.min()} images, too few for this split, which takes "
                 f"{needed} or more. Add images or change the split."
             )
-    asked["train" if split.train is None else "none"] = available - asked.sum(axis=1)
+    asked["train" if shares["train"] is None else "none"] = available - asked.sum(axis=1)
     return asked.T
 
 
-def count(table: pd.DataFrame, split: Split) -> dict[str, dict[str, int]]:
-    """Return the number of images per split and class.
+def count(table: pd.DataFrame, split: Split) -> pd.DataFrame:
+    """Return the number of images of each split, a column each, and class, a row each.
 
     Raises UserError where there is none, or it is not the count asked for, which groups cannot always give.
     """
-    found = pd.crosstab(table["split"], table["label"]).reindex(SPLITS, fill_value=0)
-    labels = [str(label) for label in found.columns]
-    rows = zip(SPLITS, found.to_numpy("int64"), strict=True)
-    counts = {name: dict(zip(labels, map(int, row), strict=True)) for name, row in rows}
-    available = table.groupby("label")["key"].agg(["size", "nunique"])
-    exact = not split.has_fractions and split.group_by is None
-    for name, of_class in counts.items():
-        asked = getattr(split, name)
-        for label, images in of_class.items():
+    counts = pd.crosstab(table["label"], table["split"]).reindex(columns=SPLITS, fill_value=0)
+    given, pool = given_splits(table), draw_from(table)
+    for name in SPLITS:
+        without = counts.index[counts[name] == 0]
+        if name in given and len(without):
+            raise UserError(
+                f"{name}, as split.given has it, is without the classes {', '.join(map(repr, without))}: every "
+                "split needs images of every class. Add some, or remove these classes elsewhere too."
+            )
+    shares = split.shares(given)
+    available = pool.groupby("label")["key"].agg(["size", "nunique"])
+    exact = not are_fractions(shares) and split.group_by is None
+    for name in filter(shares.__contains__, SPLITS):
+        asked = shares[name]
+        for label, images in counts[name].items():
             if images == 0 or (exact and asked not in (None, images)):
                 size, groups = available.loc[label].to_numpy().tolist()
                 raise UserError(
@@ -153,5 +192,6 @@ def count(table: pd.DataFrame, split: Split) -> dict[str, dict[str, int]]:
 
 def deviation(table: pd.DataFrame, split: Split) -> float:
     """Return how many images of a class a split has more or fewer than it asks for, at most."""
-    counts = pd.crosstab(table["split"], table["label"])
-    return float((counts - ask(table, split)).loc[list(SPLITS)].abs().to_numpy().max())
+    shares, pool = split.shares(given_splits(table)), draw_from(table)
+    counts = pd.crosstab(pool["split"], pool["label"])
+    return float((counts - ask(pool, shares)).loc[list(shares)].abs().to_numpy().max())

@@ -2,11 +2,38 @@
 
 import numpy as np
 import pandas as pd
+import regex
 from tqdm import tqdm
 
-from stages.shared.pipeline.splits import SPLITS
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.image_files import some
 
+COLUMN = "column:"  # the beginning of a parameter's value that names a column of the CSV file with the labels
+SECONDS = 1  # for one path: nested repetitions can take longer than one waits
 PARTNERS = 1000  # groups that another may change places with: near enough, and quick where there are many
+
+
+def find(paths: pd.Series, pattern: str) -> list[str]:
+    """Return what `pattern` finds in each path: its first capturing group, or the whole match.
+
+    Raises UserError where it finds nothing or takes too long.
+    """
+    search = regex.compile(pattern).search
+    try:
+        matches = [search(path, timeout=SECONDS) for path in paths]
+    except TimeoutError:
+        raise UserError(
+            f"split.group_by, {pattern!r}, takes more than {SECONDS} s for a path: write it without "
+            "repetitions within repetitions."
+        ) from None
+    groups = [match and match[min(1, match.re.groups)] for match in matches]
+    without = [path for path, group in zip(paths, groups, strict=True) if not group]
+    if without:
+        raise UserError(
+            f"{len(without)} of {len(paths)} images have no group, as split.group_by, {pattern!r}, finds none in "
+            f"their paths: {some(sorted(without))}. (A column of a CSV file is written {COLUMN}NAME.)"
+        )
+    return [str(group) for group in groups]
 
 
 def join(table: pd.DataFrame) -> pd.Series:
@@ -19,11 +46,11 @@ def join(table: pd.DataFrame) -> pd.Series:
         group = wider
 
 
-def place(members: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def place(members: np.ndarray, wanted: np.ndarray, splits: int) -> np.ndarray:
     """Return the row of `wanted` to which each group goes, (groups,) int64, by a local search.
 
-    `members` are a group's images of each class, (groups, classes) int64; `wanted` those that each
-    split asks for and, in a fourth row if there is one, those to leave over, (3 or 4, classes) int64. All
+    `members` are a group's images of each class, (groups, classes) int64; `wanted` those that each of
+    `splits` asks for and, in one row more if there is one, those to leave over, (rows, classes) int64. All
     groups begin in the last row. Each in turn moves to another row, or changes places with another
     group, where that lowers the number of classes that a split lacks or, at the same number, the sum of
     squared differences to `wanted`; it ends when none can.
@@ -33,7 +60,7 @@ def place(members: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     counts = np.zeros_like(wanted)
     counts[-1] = members.sum(axis=0)
     missing = np.zeros_like(wanted)
-    missing[: len(SPLITS)] = len(wanted) * members.sum() ** 2  # more than all differences together
+    missing[:splits] = len(wanted) * members.sum() ** 2  # more than all differences together
 
     def cost(row: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return ((counts - wanted[row]) ** 2 + missing[row] * (counts == 0)).sum(axis=-1)

@@ -1,95 +1,154 @@
-"""Which images there are, and what their labels and groups are."""
+"""Which images there are, and what their labels, groups and given splits are."""
 
-import csv
-import os
 import re
-from pathlib import Path, PurePosixPath
+import unicodedata
+from collections import defaultdict
+from pathlib import Path
+from typing import Literal
 
 import pandas as pd
+from pydantic import Field
 
 from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.image_files import list_files, some
+from stages.shared.pipeline.parameters import Section
+from stages.split_dataset import given, groups
+from stages.split_dataset.assignment import Split
+from stages.split_dataset.groups import COLUMN
+from stages.split_dataset.labels_file import check_place, find_files, read_rows
 
 NUMBERED = re.compile(r"(?P<label>.+?)\.\d+\.\w+")  # cat.12.jpg
-COLUMN = "column:"  # the beginning of a split.group_by that is no regular expression
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Soft hyphen, fillers, zero-width and direction marks, variation selectors, byte-order mark, tags.
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
+MARKUP = re.compile(r"<(/?script|!--)", re.IGNORECASE)  # ends or opens what holds the data of dvc plots show
 
 
-def list_images(folder: Path, labels_from: str, group_by: str | None = None) -> pd.DataFrame:
-    """Return path (below `folder`, with slashes) and label of every image, sorted by path.
+class Columns(Section):
+    """The names of columns of the CSV file with the labels."""
 
-    `labels_from` is folder (the first folder of the path), filename (the part before the number,
-    as in Kaggle's cat.12.jpg) or the path of a CSV file inside `folder` with the columns file and
-    label. Hidden files are no images. With `group_by`, which is column:NAME of that CSV file or a
-    regular expression to search for in the path (its first capturing group, or the whole match),
-    there is a column group too. Raises UserError where a file has no label or group, or none is there.
+    file: str = Field(min_length=1, description="the name of the column with the files")
+    label: str = Field(min_length=1, description="the name of the column with the labels")
+
+
+class Data(Section):
+    images: str = Field(min_length=1, description="the path of a folder of images")
+    labels_from: str = Field(min_length=1, description="folder, filename or the path of a CSV file")
+    columns: Columns
+    unlisted: Literal["fail", "ignore"] = Field(description="fail or ignore")
+    on_bad_image: Literal["fail", "exclude"] = Field(description="fail or exclude")
+
+
+def list_images(data: Data, split: Split) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return a row for every image, sorted by path, and of each other file the reason why it is none.
+
+    The columns are path (below data.images, with slashes) and label; with split.group_by group, and with
+    split.given given, which is train, validation or test. data.labels_from says where the label is: folder
+    (the first folder of the path, or the first other one than the given split), filename (the part before
+    the number, as in Kaggle's cat.12.jpg) or the path of a CSV file inside the folder.
+
+    Raises UserError where a file has no label, group or split, where labels look alike, or none is there.
     """
+    folder = Path(data.images)
     if not folder.is_dir():
         raise UserError(f"data.images is {str(folder)!r}, which is no folder.")
-    column = group_by.removeprefix(COLUMN) if group_by and group_by.startswith(COLUMN) else None
-    if labels_from not in ("folder", "filename"):
-        table = _from_csv(folder, Path(labels_from), column)
-    elif column is None:
-        table = _from_paths(folder, labels_from)
+    files = list_files(folder)
+    if data.labels_from in ("folder", "filename"):
+        for key, value, other in (
+            ("split.group_by", split.group_by, "a regular expression"),
+            ("split.given", split.given, "folders"),
+        ):
+            if value and value.startswith(COLUMN):
+                raise UserError(
+                    f"{key} is {value!r}, a column of the CSV file with the labels, but data.labels_from is "
+                    f"{data.labels_from}: name such a file there, or give {key} {other} or null."
+                )
+        table, others = _from_paths(folder, files, data.labels_from, split), {}
     else:
-        raise UserError(
-            f"split.group_by is {group_by!r}, a column of the CSV file with the labels, but data.labels_from is "
-            f"{labels_from}: name such a file there, or give split.group_by a regular expression."
-        )
-    if group_by and column is None:
-        table["group"] = _groups(table["path"], group_by)
-    odd = [
-        path
-        for path, label in zip(table["path"], table["label"], strict=True)
-        if CONTROL.search(path + label)
-    ]
-    if odd:
-        raise UserError(
-            f"{len(odd)} images in {folder} have control characters in name or label: {_some(odd)}."
-        )
-    return table.sort_values("path", ignore_index=True)
+        table, others = _from_csv(folder, files, data, split)
+    if split.group_by and not split.group_by.startswith(COLUMN):
+        table["group"] = groups.find(table["path"], split.group_by)
+    if split.given == "folders":
+        table["given"] = given.from_folders(table["path"], folder)
+    elif split.given is None:
+        given.warn_of_folders(table["path"], folder)
+    _check_names(table, folder)
+    check_look_alikes(table)
+    table["label"] = [unicodedata.normalize("NFC", label) for label in table["label"]]
+    return table.sort_values("path", ignore_index=True), others
 
 
-def _from_paths(folder: Path, labels_from: str) -> pd.DataFrame:
-    paths = _files(folder)
-    if not paths:
+def check_look_alikes(table: pd.DataFrame) -> None:
+    """Raise UserError where labels differ in what hardly shows: blanks, case, accents' form, 0 and 0.0."""
+    alike = defaultdict(list)
+    for label, images in table.groupby("label"):
+        alike[appearance(str(label))].append((str(label), images["path"]))
+    doubles = [labels for labels in alike.values() if len(labels) > 1]
+    if doubles:
+        listing = "\n".join(
+            "  " + ", ".join(f"{label!a} ({len(paths)} images: {paths.iloc[0]})" for label, paths in labels)
+            for labels in doubles
+        )
+        raise UserError(
+            f"{sum(map(len, doubles))} labels look alike: if those of a line are one class, give them one "
+            f"name; if not, names that differ in more.\n{listing}"
+        )
+
+
+def appearance(label: str) -> str:
+    """Return what labels that look alike have in common."""
+    seen = INVISIBLE.sub("", unicodedata.normalize("NFKC", label)).replace("_", " ")
+    text = " ".join(seen.split()).casefold()
+    try:
+        return str(float(text))
+    except ValueError:
+        return text
+
+
+def _check_names(table: pd.DataFrame, folder: Path) -> None:
+    rows = list(zip(table["path"], table["label"], strict=True))
+    problems = {
+        "control characters": [path for path, label in rows if CONTROL.search(path + label)],
+        "<script, </script or <!--, which a page of plots would run,": [
+            path for path, label in rows if MARKUP.search(path) or MARKUP.search(label)
+        ],
+    }
+    for problem, odd in problems.items():
+        if odd:
+            raise UserError(
+                f"{len(odd)} images in {folder} have {problem} in name or label: {some(odd)}. Rename them."
+            )
+
+
+def _from_paths(folder: Path, files: list[str], labels_from: str, split: Split) -> pd.DataFrame:
+    if not files:
         raise UserError(f"{folder} holds no images: put some there, or point data.images elsewhere.")
+    level = given.find_level(files, folder) if split.given == "folders" else None
+    classes = [given.without(path, level) for path in files]
     label_of = _folder_label if labels_from == "folder" else _filename_label
-    labels = [label_of(path) for path in paths]
-    unlabelled = [path for path, label in zip(paths, labels, strict=True) if label is None]
+    labels = [label_of(path) for path in classes]
+    unlabelled = [path for path, label in zip(files, labels, strict=True) if label is None]
     if unlabelled:
         where = "lie in no class folder" if labels_from == "folder" else "are not named like cat.12.jpg"
         raise UserError(
             f"{len(unlabelled)} files in {folder} {where}, so data.labels_from: {labels_from} gives them "
-            f"no label: {_some(sorted(unlabelled))}."
+            f"no label: {some(sorted(unlabelled))}."
         )
-    folders = {file.name for file in folder.iterdir() if file.is_dir() and not file.name.startswith(".")}
-    empty = sorted(folders - set(labels))
-    if labels_from == "folder" and empty:
-        raise UserError(f"class folders of {folder} without an image: {_some(empty)}. Fill or remove them.")
-    return pd.DataFrame({"path": paths, "label": labels})
+    if labels_from == "folder":
+        if split.given is None:
+            given.check_class_folders(files, folder)
+        _check_empty_folders(files, folder)
+    return pd.DataFrame({"path": files, "label": labels})
 
 
-def _files(folder: Path) -> list[str]:
-    """Return the files below `folder`, hidden ones excepted.
-
-    Raises UserError where one cannot be read or is none, and for links to folders, which DVC does not follow.
-    """
-
-    def cannot_read(error: OSError) -> None:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}.")
-
-    files, others = [], []
-    for place, folders, names in os.walk(folder, onerror=cannot_read):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        others += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
-        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
-            (files if path.is_file() else others).append(path)
-    if others:
-        raise UserError(
-            f"{len(others)} entries of {folder} are links to folders, broken links or no files: "
-            f"{_some(list(map(str, others)))}. Put the images themselves there."
-        )
-    return [path.relative_to(folder).as_posix() for path in files]
+def _check_empty_folders(files: list[str], folder: Path) -> None:
+    folders = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+    empty = sorted(folders - {path.split("/")[0] for path in files})
+    if empty:
+        raise UserError(f"class folders of {folder} without an image: {some(empty)}. Fill or remove them.")
 
 
 def _folder_label(path: str) -> str | None:
@@ -101,85 +160,53 @@ def _filename_label(path: str) -> str | None:
     return match and match["label"]
 
 
-def _groups(paths: pd.Series, pattern: str) -> list[str]:
-    matches = [re.search(pattern, path) for path in paths]
-    groups = [match and match[min(1, match.re.groups)] for match in matches]
-    without = [path for path, group in zip(paths, groups, strict=True) if not group]
-    if without:
-        raise UserError(
-            f"{len(without)} of {len(paths)} images have no group, as split.group_by, {pattern!r}, finds none in "
-            f"their paths: {_some(sorted(without))}. (A column of a CSV file is written {COLUMN}NAME.)"
-        )
-    return [str(group) for group in groups]
-
-
-def _from_csv(folder: Path, file: Path, column: str | None) -> pd.DataFrame:
-    if not file.is_file():
-        hint = f" Did you mean {folder / file}?" if (folder / file).is_file() else ""
-        raise UserError(
-            f"data.labels_from is {str(file)!r}, where no file is: it takes folder, filename or the path of "
-            f"a CSV file from the project's top folder.{hint}"
-        )
-    itself = file.parent.resolve() / file.name  # DVC may have made it a link to its cache
-    if folder.resolve() not in itself.parents:
-        raise UserError(
-            f"data.labels_from is {str(file)!r}, outside {folder}: move it into that folder, so that DVC "
-            "notices when it changes."
-        )
-    table = _read_csv(file, column)
-    inside = set(_files(folder))
+def _from_csv(
+    folder: Path, files: list[str], data: Data, split: Split
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    file = Path(data.labels_from)
+    itself = check_place(file, folder)
+    columns = {
+        "name": (data.columns.file, "data.columns.file"),
+        "label": (data.columns.label, "data.columns.label"),
+    }
+    for column, key, value in (
+        ("group", "split.group_by", split.group_by),
+        ("given", "split.given", split.given),
+    ):
+        if value and value.startswith(COLUMN):
+            columns[column] = (value.removeprefix(COLUMN), key)
+    table, rest = read_rows(file, columns)
+    images = [path for path in files if path != itself]
+    found = find_files(table["name"].tolist(), images)
+    table["path"] = [paths[0] if len(paths) == 1 else "" for paths in found]
     problems = {
+        "are not there": [not paths for paths in found],
+        "may each be several files": [len(paths) > 1 for paths in found],
         "are listed twice": table["path"].duplicated(),
         "have no label, or one with blanks around it": table["label"].map(_is_no_name),
-        "are not written like apple/0.png, below the folder": table["path"].map(_is_no_plain_path),
-        "are not there": ~table["path"].isin(inside),
     }
-    if column is not None:
-        problems[f"have no {column}, or one with blanks around it"] = table["group"].map(_is_no_name)
+    if "group" in table:
+        problems[f"have no {columns['group'][0]}, or one with blanks around it"] = table["group"].map(
+            _is_no_name
+        )
     for problem, rows in problems.items():
-        if rows.any():
+        if any(rows):
             raise UserError(
-                f"{rows.sum()} files of {file} {problem} (in {folder}): {_some(list(table['path'][rows]))}."
+                f"{sum(rows)} files of {file} {problem} (in {folder}): {some(table['name'][rows].tolist())}."
             )
-    unlisted = inside - set(table["path"]) - {itself.relative_to(folder.resolve()).as_posix()}
-    if unlisted:
+    if "given" in table:
+        table["given"] = given.from_column(table, columns["given"][0], file)
+    elif split.given is None:
+        given.warn_of_columns(rest, file)
+    unlisted = sorted(set(images) - set(table["path"]))
+    if unlisted and data.unlisted == "fail":
         raise UserError(
-            f"{len(unlisted)} files in {folder} are not listed in {file}: {_some(sorted(unlisted))}. "
-            "List them or remove them."
+            f"{len(unlisted)} files in {folder} are not listed in {file}: {some(unlisted)}. "
+            "List them, remove them, or leave them aside with data.unlisted: ignore."
         )
-    return table
-
-
-def _read_csv(file: Path, column: str | None) -> pd.DataFrame:
-    """Return path, label and, where `column` is named, group of a CSV file with the columns file, label and that."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            header, *rows = [row for row in csv.reader(lines, strict=True) if row] or [[]]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is no readable CSV file in UTF-8: {error}.") from None
-    needed = ["file", "label"] if column is None else ["file", "label", column]
-    if any(header.count(name) != 1 for name in needed):
-        group = "" if column is None else f", and {column!r} for split.group_by"
-        raise UserError(
-            f"{file} has the columns {', '.join(header)}: it needs file and label, once each{group}."
-        )
-    uneven = [",".join(row) for row in rows if len(row) != len(header)]
-    if uneven:
-        raise UserError(
-            f"{len(uneven)} rows of {file} do not have its {len(header)} columns: {_some(uneven)}."
-        )
-    table = pd.DataFrame(rows, columns=header, dtype=str)
-    return table[needed].set_axis(["path", "label", "group"][: len(needed)], axis="columns")
+    reasons = {itself: "holds the labels", **dict.fromkeys(unlisted, f"not listed in {file}")}
+    return table.drop(columns="name"), reasons
 
 
 def _is_no_name(text: str) -> bool:
     return text.strip() != text or not text
-
-
-def _is_no_plain_path(path: str) -> bool:
-    plain = PurePosixPath(path)
-    return plain.is_absolute() or ".." in plain.parts or str(plain) != path
-
-
-def _some(paths: list[str]) -> str:
-    return ", ".join(paths[:10]) + (f" and {len(paths) - 10} more" if len(paths) > 10 else "")

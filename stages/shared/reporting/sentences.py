@@ -1,5 +1,7 @@
 """What the numbers of a report say, as sentences that hold for any data and any result."""
 
+from operator import itemgetter
+
 import numpy as np
 import pandas as pd
 
@@ -39,21 +41,21 @@ def stated(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def describe_data(split: dict, names: list[str]) -> list[str]:
+def describe_data(split: dict) -> list[str]:
     """Return sentences on `split`, the content of metrics/split.json."""
-    sizes = {name: sum(counts.values()) for name, counts in split["images"].items()}
-    total, train = sum(sizes.values()), split["images"]["train"]
-    largest, smallest = max(names, key=train.get), min(names, key=train.get)
-    ratio = train[largest] / train[smallest]
+    sizes, classes = split["images"], split["per_class"]
+    total = sum(sizes.values())
+    largest, smallest = max(classes, key=itemgetter("train")), min(classes, key=itemgetter("train"))
+    ratio = largest["train"] / smallest["train"]
     balance = (
         "All classes have the same number of training images."
-        if train[largest] == train[smallest]
-        else f"The largest class, {quoted(largest)}, has {ratio:,.2f} times as many training images as the smallest, "
-        f"{quoted(smallest)}."
+        if ratio == 1
+        else f"The largest class, {quoted(largest['class'])}, has {ratio:,.2f} times as many training images as the "
+        f"smallest, {quoted(smallest['class'])}."
     )
     said = [
         (
-            f"{counted(total, 'image')} of {counted(len(names), 'class')}: {sizes['train']:,} to learn from, "
+            f"{counted(total, 'image')} of {counted(len(classes), 'class')}: {sizes['train']:,} to learn from, "
             f"{sizes['validation']:,} to watch the training (validation), and {sizes['test']:,} for the test, which "
             "no training has seen."
         ),
@@ -62,6 +64,11 @@ def describe_data(split: dict, names: list[str]) -> list[str]:
     if "groups" in split:
         groups = listed([f"{number:,} in {name}" for name, number in split["groups"].items()])
         said.append(f"Groups of images that belong together stay in one split: {groups}.")
+    if "across_splits" in split:
+        said.append("Each image keeps the split that it came with; what had none was drawn from training.")
+        for kind, found in split["across_splits"].items():
+            if found:
+                said.append(f"{begun(kind)} that lie in more than one split: {len(found):,}.")
     if split["identical_images"]:
         said.append(f"{counted(split['identical_images'], 'image')} repeated another, byte for byte.")
     if split["excluded_images"]:

@@ -1,0 +1,50 @@
+"""Which files of the images folder are images."""
+
+import os
+from pathlib import Path
+
+from stages.shared.pipeline.command import UserError
+
+
+def list_files(folder: Path) -> list[str]:
+    """Return the paths of the files below `folder`, with slashes, hidden ones excepted.
+
+    Raises UserError where one cannot be read or is none, has a name that is not UTF-8, and for links to
+    folders, which DVC does not follow.
+    """
+
+    def cannot_read(error: OSError) -> None:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}.")
+
+    files, others = [], []
+    for place, folders, names in os.walk(folder, onerror=cannot_read):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        others += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+            (files if path.is_file() else others).append(path)
+    if others:
+        raise UserError(
+            f"{len(others)} entries of {folder} are links to folders, broken links or no files: "
+            f"{some(list(map(str, others)))}. Put the images themselves there."
+        )
+    paths = [path.relative_to(folder).as_posix() for path in files]
+    garbled = [ascii(path) for path in paths if not _is_utf8(path)]
+    if garbled:
+        raise UserError(
+            f"{len(garbled)} files in {folder} have names that are not UTF-8, which DVC cannot read: "
+            f"{some(garbled)}. Rename them."
+        )
+    return paths
+
+
+def some(names: list[str]) -> str:
+    """Return the first of `names` as a list, and how many more there are."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # what Python could not decode, it keeps as lone surrogates
+        return False
+    return True

@@ -1,0 +1,121 @@
+"""A CSV file with labels, whoever wrote it: its place, its rows, and the files that its names mean."""
+
+import csv
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.image_files import some
+
+DELIMITERS = ",;\t|"
+
+
+def check_place(file: Path, folder: Path) -> str:
+    """Return the path of the CSV file `file` below `folder`; raises UserError where it is not there."""
+    if not file.is_file():
+        hint = f" Did you mean {folder / file}?" if (folder / file).is_file() else ""
+        raise UserError(
+            f"data.labels_from is {str(file)!r}, where no file is: it takes folder, filename or the path of "
+            f"a CSV file from the project's top folder.{hint}"
+        )
+    itself = file.parent.resolve() / file.name  # DVC may have made it a link to its cache
+    if folder.resolve() not in itself.parents:
+        raise UserError(
+            f"data.labels_from is {str(file)!r}, outside {folder}: move it into that folder, so that DVC "
+            "notices when it changes."
+        )
+    return itself.relative_to(folder.resolve()).as_posix()
+
+
+def read_rows(file: Path, columns: dict[str, tuple[str, str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the columns of a CSV file that are asked for, under our names, and the others, all of str.
+
+    `columns` has for each of our names that of the file and the parameter that says so. The delimiter is the
+    one of DELIMITERS that gives these columns. Raises UserError where none does, or rows are uneven.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        header, rows = _parse(text, columns)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is no readable CSV file in UTF-8: {error}.") from None
+    if not _has(header, columns):
+        needed = ", ".join(f"{name!r} ({key})" for name, key in columns.values())
+        raise UserError(f"{file} has the columns {', '.join(header)}: it needs {needed}, once each.")
+    uneven = [",".join(row) for row in rows if len(row) != len(header)]
+    if uneven:
+        raise UserError(
+            f"{len(uneven)} rows of {file} do not have its {len(header)} columns: {some(uneven)}."
+        )
+    table = pd.DataFrame(rows, columns=header, dtype=str)
+    names = [name for name, _ in columns.values()]
+    return table[names].set_axis(list(columns), axis="columns"), table.drop(columns=names)
+
+
+def _parse(text: str, columns: dict[str, tuple[str, str]]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows, with the delimiter that gives `columns`, or else the first that gives any."""
+    parsed, faults = [], []
+    for delimiter in DELIMITERS:
+        lines = csv.reader(StringIO(text), strict=True, delimiter=delimiter, skipinitialspace=True)
+        try:
+            names, *rows = [row for row in lines if row] or [[]]
+        except csv.Error as error:
+            faults.append(error)
+        else:
+            parsed.append(([name.strip() for name in names], rows))
+    if not parsed:
+        raise faults[0]
+    return next((found for found in parsed if _has(found[0], columns)), parsed[0])
+
+
+def _has(header: list[str], columns: dict[str, tuple[str, str]]) -> bool:
+    return all(header.count(name) == 1 for name, _ in columns.values())
+
+
+def find_files(names: list[str], files: list[str]) -> list[list[str]]:
+    """Return for each of `names`, as a CSV file has them, those of `files` that it may mean.
+
+    A name may lack its extension. All names are read in the first of these ways that finds a file for each:
+    as the path of a file; as the end of one, without the folders in front; as a path with folders in front
+    that all names have and no file does. Where no way does, in the first. Accents count in either form.
+    """
+    written = [unicodedata.normalize("NFC", name).removeprefix("./") for name in names]
+    if not any("\\" in file for file in files):
+        written = [name.replace("\\", "/") for name in written]
+    whole, ends = Lookup(files, lambda path: [path]), Lookup(files, _ends)
+    ways = [[whole.find(name) for name in written], [ends.find(name) for name in written]]
+    folders = [name.split("/")[:-1] for name in written]
+    while folders and all(parts and parts[0] == folders[0][0] for parts in folders):
+        written = [name.split("/", 1)[1] for name in written]
+        folders = [parts[1:] for parts in folders]
+        ways.append([whole.find(name) for name in written])
+    return next((found for found in ways if all(found)), ways[0])
+
+
+class Lookup:
+    """Files by what names them, with and without extension."""
+
+    def __init__(self, files: list[str], naming: Callable[[str], Iterable[str]]) -> None:
+        self.exact, self.stems = defaultdict(list), defaultdict(list)
+        for file in files:
+            for name in naming(unicodedata.normalize("NFC", file)):
+                self.exact[name].append(file)
+                self.stems[_stem(name)].append(file)
+
+    def find(self, name: str) -> list[str]:
+        """Return the files that `name` may mean."""
+        return self.exact.get(name) or self.stems.get(name, [])
+
+
+def _ends(path: str) -> Iterable[str]:
+    parts = path.split("/")
+    return ("/".join(parts[first:]) for first in range(len(parts)))
+
+
+def _stem(path: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + (name.rpartition(".")[0] or name)
