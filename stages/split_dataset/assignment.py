@@ -6,6 +6,7 @@ the name of its group that is hashed, in place of its bytes. With split.given an
 that it brings along, and what is not given is drawn from the images given for training.
 """
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Annotated
 
@@ -20,7 +21,9 @@ from stages.split_dataset.groups import COLUMN, place
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-Shares = dict[str, float | int | None]  # of the splits that are drawn, in the order in which they are filled
+Shares = Mapping[
+    str, float | int | None
+]  # of the splits that are drawn, in the order in which they are filled
 SHARE = "a fraction of each class, above 0 and below 1, or a whole number of images per class"
 
 
@@ -179,7 +182,7 @@ def count(table: pd.DataFrame, split: Split) -> pd.DataFrame:
     exact = not are_fractions(shares) and split.group_by is None
     for name in filter(shares.__contains__, SPLITS):
         asked = shares[name]
-        for label, images in counts[name].items():
+        for label, images in zip(available.index, counts[name].loc[available.index], strict=True):
             if images == 0 or (exact and asked not in (None, images)):
                 size, groups = available.loc[label].to_numpy().tolist()
                 raise UserError(

@@ -7,19 +7,15 @@ import pandas as pd
 
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_files import some
-from stages.shared.pipeline.splits import SPLITS
 
-NAMED = re.compile(
-    r"(train(?:ing)?)|(val(?:id(?:ation)?)?|dev)|(test(?:ing)?|holdout)"
-)  # in the order of SPLITS
+NAMED = {"train": "train(ing)?", "validation": "val(id(ation)?)?|dev", "test": "test(ing)?|holdout"}
 KNOWN = "train, training or training_set; val, valid, validation or dev; test, testing, test_set or holdout"
 
 
 def split_named(name: str) -> str | None:
     """Return the split that `name` usually stands for, or None: train for Training_set, test for test1."""
-    plain = re.sub(r"[\W_]", "", name.casefold())
-    match = NAMED.fullmatch(re.sub(r"(set|data)?\d*$", "", plain))
-    return match and SPLITS[match.lastindex - 1]
+    plain = re.sub(r"(set|data)?\d*$", "", re.sub(r"[\W_]", "", name.casefold()))
+    return next((split for split, pattern in NAMED.items() if re.fullmatch(pattern, plain)), None)
 
 
 def find_level(paths: list[str], folder: Path) -> int:
