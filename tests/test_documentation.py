@@ -17,6 +17,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from ruamel.yaml import YAML
 
+from stages.model_card.facts import flatten
+
 PROJECT = Path(__file__).parents[1]
 README, TROUBLESHOOTING = PROJECT / "README.md", PROJECT / "docs/troubleshooting.md"
 PAGES = [README, PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -336,12 +338,7 @@ def test_the_page_says_what_a_model_carries():
 
 def test_the_page_says_what_each_parameter_takes():
     text = TROUBLESHOOTING.read_text(encoding="utf-8").partition("## What parameters take")[2]
-    named = {
-        key if not isinstance(values, dict) else f"{key}.{name}"
-        for key, values in PARAMETERS.items()
-        for name in (values if isinstance(values, dict) else [None])
-    }
-    assert set(re.findall(r"`([^`]+)`", text)) == named
+    assert set(re.findall(r"`([^`]+)`", text)) == set(flatten(PARAMETERS))
     fields = [keyword for node in nodes() if isinstance(node, ast.Call) for keyword in node.keywords]
     descriptions = [template(field.value) for field in fields if field.arg == "description"]
     # model_card reads whole sections, and each is checked by the stage that it is of.

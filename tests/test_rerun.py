@@ -36,7 +36,7 @@ RERUNS = {row[0]: {stage for stage, mark in zip(HEADINGS[1:], row[1:], strict=Tr
 UNCHANGED = ("data/environment/", "data/records/", "metrics/")
 CHANGES = {
     "data.images": {"data.images": "data/raw/other photos"},
-    "data.labels_from, data.on_bad_image": {"data.on_bad_image": "exclude"},
+    "data.labels_from, data.columns, data.unlisted, data.on_bad_image": {"data.on_bad_image": "exclude"},
     "split.*": {"split.seed": 1},
     "image_size, interpolation": {"image_size": 48},
     "conv_base.name, conv_base.weights": {"conv_base.name": "mobilenet", "conv_base.weights": "random"},

@@ -110,17 +110,15 @@ def appearance(label: str) -> str:
 
 def _check_names(table: pd.DataFrame, folder: Path) -> None:
     rows = list(zip(table["path"], table["label"], strict=True))
-    problems = {
-        "control characters": [path for path, label in rows if CONTROL.search(path + label)],
-        "<script, </script or <!--, which a page of plots would run,": [
-            path for path, label in rows if MARKUP.search(path) or MARKUP.search(label)
-        ],
-    }
-    for problem, odd in problems.items():
-        if odd:
-            raise UserError(
-                f"{len(odd)} images in {folder} have {problem} in name or label: {some(odd)}. Rename them."
-            )
+    if odd := [path for path, label in rows if CONTROL.search(path + label)]:
+        raise UserError(
+            f"{len(odd)} images in {folder} have control characters in name or label: {some(odd)}. Rename them."
+        )
+    if odd := [path for path, label in rows if MARKUP.search(path) or MARKUP.search(label)]:
+        raise UserError(
+            f"{len(odd)} images in {folder} have <script, </script or <!-- in name or label, which a page of plots "
+            f"would run: {some(odd)}. Rename them."
+        )
 
 
 def _from_paths(folder: Path, files: list[str], labels_from: str, split: Split) -> pd.DataFrame:
