@@ -65,7 +65,7 @@ def main(*, splits: Path, metrics: Path) -> None:
     if split.given is not None:
         report |= {"across_splits": across_splits(table)}
     write_json(metrics, report)
-    print(counts.T.to_string())
+    print(counts.to_string(max_rows=40))
     if unused:
         print(f"{splits / 'unused.csv'}: {len(unused)} files that are in no split, {len(bad)} of them bad")
     if split.group_by is not None:
