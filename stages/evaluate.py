@@ -10,7 +10,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel
 
 from stages.shared.evaluation.intervals import mcnemar
 from stages.shared.evaluation.metrics import accuracy_without, evaluate_predictions, roc_curve
@@ -20,11 +19,11 @@ from stages.shared.network.freeze_point import FreezePoint, base_output
 from stages.shared.network.prediction import predict_classes, predict_stored
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
-from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
 
 
-class Parameters(BaseModel):
+class Parameters(Sections):
     conv_base: BaseName
     fine_tune: FreezePoint
 

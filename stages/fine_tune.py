@@ -7,13 +7,12 @@ and updates are float32, their arithmetic is in the precision in which the base 
 from pathlib import Path
 
 import keras
-from pydantic import BaseModel
 
 from stages.shared.network import environment, model_file
 from stages.shared.network.conv_base import BaseName
 from stages.shared.network.freeze_point import FreezePoint
 from stages.shared.pipeline.command import run
-from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
 from stages.shared.training.classifier import Results, train_classifier
 from stages.shared.training.fit import Examples, Training
@@ -23,7 +22,7 @@ class FineTuning(FreezePoint, Training):
     """What is fine-tuned, and how. Of two configurations pydantic takes the last: no key is unknown."""
 
 
-class Parameters(BaseModel):
+class Parameters(Sections):
     conv_base: BaseName
     fine_tune: FineTuning
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from pydantic import BaseModel
 
 from stages import fine_tune, train_augmented
 from stages.extract_views.augmentation import Augmentation, AugmentedView
@@ -18,7 +17,7 @@ from stages.shared.images import BLOCK, read_blocks, read_pixels
 from stages.shared.network import conv_base, model_file
 from stages.shared.network.freeze_point import freeze
 from stages.shared.network.inference import forward
-from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
 from stages.shared.training.head import add_head
 from stages.train_head import Parameters as HeadParameters
@@ -50,7 +49,7 @@ def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
             classifier.train_on_batch(images, labels[rows, np.newaxis])
 
 
-class Augmented(BaseModel):
+class Augmented(Sections):
     augmentation: Augmentation
 
 

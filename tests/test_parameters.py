@@ -8,6 +8,9 @@ from ruamel.yaml import YAML
 from stages.shared.pipeline.parameters import read_parameters
 from stages.train_head import Parameters
 from tests.conftest import DEFAULTS, arguments, call, change, refused, run, states, write_parameters
+from tools import gate
+
+INFINITY, NOT_A_NUMBER = float("inf"), float("nan")
 
 
 @pytest.mark.parametrize(
@@ -20,7 +23,14 @@ from tests.conftest import DEFAULTS, arguments, call, change, refused, run, stat
         ("train_head", "head.units", True, "1 65536"),
         ("train_head", "head.pooling", "max", "flatten average"),
         ("train_head", "head.patience_epochs", 0, "1 null"),
+        ("train_head", "head.epochs", 10**30, "1 1000000"),
+        ("train_head", "head.batch_size", 10**30, "1 1000000"),
+        ("train_head", "head.seed", 2**32, "0 4294967295"),
         ("train_head", "image_size", 10, "32 2048"),
+        ("train_head", "image_size", "64", "32 2048"),
+        ("extract_features", "image_size", 64.0, "32 2048"),
+        ("model_card", "image_size", True, "32 2048"),
+        ("model_card", "interpolation", 3, "bilinear nearest"),
         ("train_head", "conv_base.name", "vgg", "vgg16 vgg19 xception inception_v3 resnet50 mobilenet"),
         ("audit_leakage", "leakage.cosine_similarity", 1.5, "0 1"),
         ("audit_leakage", "leakage.hash_bits", 65, "0 64"),
@@ -29,6 +39,12 @@ from tests.conftest import DEFAULTS, arguments, call, change, refused, run, stat
         ("extract_views", "augmentation.fill", "mirror", "nearest reflect constant"),
         ("extract_views", "augmentation.views", 10**9, "1 1000"),
         ("extract_features", "interpolation", "cubic", "bilinear nearest"),
+        ("extract_features", "store.gigabytes", INFINITY, "0"),
+        ("extract_features", "store.gigabytes", "20", "0"),
+        ("extract_features", "store.folder", "a\0b", "path"),
+        ("extract_features", "data.images", "\ud800", "path"),
+        ("extract_views", "augmentation.rotation_degrees", NOT_A_NUMBER, "0 180"),
+        ("fine_tune", "fine_tune.learning_rate", INFINITY, "0 1"),
         ("fetch_weights", "conv_base.weights", 3, "imagenet random path"),
         ("fine_tune", "fine_tune.learning_rate", 0, "0 1"),
         ("fine_tune", "fine_tune.units", 64, ""),
@@ -39,6 +55,13 @@ def test_message(workspace, stage, key, value, allowed):
     write_parameters(workspace, {key: value}, Path("params.yaml"))
     with refused("params.yaml", key, repr(value), *allowed.split()):
         run(stage)
+
+
+def test_the_gate_s_parameters_are_as_strict(workspace):
+    for value in (INFINITY, NOT_A_NUMBER, "2", True):
+        change(gate__standard_errors=value)
+        with refused("params.yaml", "gate.standard_errors", repr(value), 0):
+            gate.main()
 
 
 def test_all_wrong_parameters_are_named_at_once(workspace):
@@ -56,6 +79,10 @@ def test_a_missing_key_a_missing_section_and_a_section_that_is_none(workspace):
         (text.replace("\nhead:", "\nhaed:"), ("head", "missing", "section")),
         ("head: 3\nimage_size: 64\nconv_base: 4", ("head", 3, "section")),
         ("head: [", ("YAML",)),
+        ("head: 2001-99-99", ("YAML", "month")),
+        ("head: 1" + 5000 * "0", ("YAML", 5001)),
+        (f"head: {5000 * '['}{5000 * ']'}", ("YAML",)),
+        ("head: !!bool maybe", ("YAML", "maybe")),
         ("- a", ("sections",)),
         ("3: 3\n" + text, (3, "no parameter")),
         (text.replace("\nhead:", "\nhead:\n  null: 3"), ("None", "no parameter")),

@@ -15,12 +15,12 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import pandas as pd
 from dvc.api import DVCFileSystem
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from stages.shared.evaluation.intervals import draw_counts
 from stages.shared.evaluation.metrics import METRICS, measure_classes
 from stages.shared.pipeline.command import UserError
-from stages.shared.pipeline.parameters import Section, read_parameters
+from stages.shared.pipeline.parameters import Section, Sections, read_parameters
 from tools.compare import IMAGE, MODELS, read_predictions
 
 RESAMPLES = 200  # the standard error itself is then sure to 5 %
@@ -38,7 +38,7 @@ class Gate(Section):
     )
 
 
-class Parameters(BaseModel):
+class Parameters(Sections):
     gate: Gate
 
 

@@ -8,21 +8,20 @@ split: however often a photo was stored, each image that has a near-duplicate co
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel
 
 from stages.audit_leakage.near_duplicates import Images, Leakage, find_closest, read_directions
 from stages.audit_leakage.picture import draw
 from stages.shared.images import ImagesFolder
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
-from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS, read_split
 
 COMPARED = (("test", "train"), ("test", "validation"), ("validation", "train"))
 IMAGE = ["split", "path", "label", "sha256"]
 
 
-class Parameters(BaseModel):
+class Parameters(Sections):
     data: ImagesFolder
     leakage: Leakage
 

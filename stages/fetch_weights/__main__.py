@@ -3,21 +3,20 @@
 from pathlib import Path
 
 import keras
-from pydantic import BaseModel
 
 from stages.fetch_weights.imagenet import IMAGE_SIZE, load_imagenet_weights
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import BaseName, Weights
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
-from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.parameters import Sections, read_parameters
 
 
 class Source(BaseName):
     weights: Weights
 
 
-class Parameters(BaseModel):
+class Parameters(Sections):
     conv_base: Source
 
 

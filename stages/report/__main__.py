@@ -8,7 +8,6 @@ from operator import itemgetter
 from pathlib import Path
 
 import keras
-from pydantic import BaseModel
 
 from stages.report.charts import draw_all
 from stages.report.examples import choose_samples, look
@@ -19,7 +18,7 @@ from stages.shared.network import environment, model_file
 from stages.shared.network.conv_base import Name, Weights
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
-from stages.shared.pipeline.parameters import PartOfSection, read_parameters
+from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
 from stages.shared.reporting import sentences
 
@@ -29,7 +28,7 @@ class ConvBase(PartOfSection):
     weights: Weights
 
 
-class Parameters(BaseModel):
+class Parameters(Sections):
     data: ImagesFolder
     conv_base: ConvBase
 

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel
 
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
-from stages.shared.pipeline.parameters import check_sections, read_parameters
+from stages.shared.pipeline.parameters import Sections, check_sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS
 from stages.split_dataset.assignment import Split, assign, count, deviation
 from stages.split_dataset.checks import check_images, check_labels
@@ -21,7 +20,7 @@ SECTIONS = (
 ).split()
 
 
-class Parameters(BaseModel):
+class Parameters(Sections):
     data: Data
     split: Split
 

@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel
 from tqdm import tqdm
 
 from stages.shared.images import ImagesFolder, read_blocks
@@ -26,7 +25,7 @@ from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import per_class, predict_classes
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import write_json
-from stages.shared.pipeline.parameters import read_parameters
+from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
 from tools.compare import MODELS
 from tools.export.runtimes import FILES, FLOAT32_ONLY, Runtime, computes_in, in_float32, in_keras, load, write
@@ -36,7 +35,7 @@ TOLERANCE = 1e-4  # of a probability; float32 in another order of summation give
 BFLOAT16_TOLERANCE = 0.05  # float32 against bfloat16, whose every rounding is one of 0.4 %
 
 
-class Parameters(BaseModel):
+class Parameters(Sections):
     data: ImagesFolder
     gate: Gate
 

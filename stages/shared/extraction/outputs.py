@@ -15,7 +15,6 @@ from typing import NamedTuple, Protocol
 import keras
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel
 from tqdm import tqdm
 
 from stages.shared.extraction.fingerprint import take_fingerprint
@@ -25,13 +24,14 @@ from stages.shared.network.conv_base import ConvBase
 from stages.shared.network.inference import forward
 from stages.shared.pipeline.arrays import ArrayFile, array_file
 from stages.shared.pipeline.image_input import ImageSize, Interpolation
+from stages.shared.pipeline.parameters import Sections
 
 Key = Callable[[str, int], bytes]  # of what a layer gives for a row, in the store
 # The seam at which another device or engine comes in: pixels, (BLOCK, size, size, 3), to what each layer gives.
 Compute = Callable[[np.ndarray], list[np.ndarray]]
 
 
-class ExtractionParameters(BaseModel):
+class ExtractionParameters(Sections):
     """The parameters that say what goes into a conv base, and how it computes.
 
     No stage declares `store`: it changes no output.

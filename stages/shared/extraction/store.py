@@ -33,7 +33,7 @@ class Tables(NamedTuple):
 class Store(Section):
     """Where results are kept, and how much of them."""
 
-    folder: str = Field(min_length=1, description="the path of a folder on a local disk")
+    folder: str = Field(pattern=r"^[^\x00]+$", description="the path of a folder on a local disk")
     gigabytes: float = Field(ge=0, description="a number of gigabytes, 0 or more; 0 keeps nothing")
 
     def read(self, keys: list[bytes]) -> list[bytes | None]:

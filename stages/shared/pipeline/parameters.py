@@ -7,21 +7,31 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 
 from stages.shared.pipeline.command import UserError
 
 PARAMETERS = Path("params.yaml")
-Schema = TypeVar("Schema", bound=BaseModel)
+Schema = TypeVar("Schema", bound="Sections")
 
 
-class Section(BaseModel):
-    """A section of params.yaml: every key required, none unknown, no type converted.
+class Strict(BaseModel):
+    """No type is converted, as "32" to 32, and no number is infinite."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Sections(Strict):
+    """What a stage reads of params.yaml: sections, all of them required, beside those of other stages."""
+
+
+class Section(Strict):
+    """A section of params.yaml: every key required, none unknown.
 
     Each field's description says what is allowed; error messages quote it.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class PartOfSection(Section):
@@ -58,7 +68,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is missing: run this from the project's top folder.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # of many kinds: YAMLError, and Python's on a date or a number that is none
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: it takes sections of parameters.")

@@ -19,18 +19,20 @@ from stages.shared.pipeline.parameters import Section
 from stages.shared.training.optimizer import RMSprop
 from stages.shared.training.threshold import AIMS, Aim
 
+MOST = 10**6  # epochs, and images in a batch: TensorFlow counts steps in 64 bits
+
 
 class Training(Section):
     learning_rate: float = Field(gt=0, le=1, description="a number above 0 and at most 1")
     decay: Literal["none", "cosine"] = Field(description="none or cosine")
-    batch_size: int = Field(ge=1, description="a whole number of images, 1 or more")
-    epochs: int = Field(ge=1, description="a whole number, 1 or more")
+    batch_size: int = Field(ge=1, le=MOST, description="a whole number of images from 1 to 1000000")
+    epochs: int = Field(ge=1, le=MOST, description="a whole number from 1 to 1000000")
     patience_epochs: int | None = Field(
         ge=1, description="a whole number of epochs, 1 or more, or null to train all epochs"
     )
     class_weights: Literal["none", "balanced"] = Field(description="none or balanced")
     threshold_for: Aim = Field(description=AIMS)
-    seed: int = Field(ge=0, lt=2**32, description="a whole number, 0 or more")
+    seed: int = Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")
 
 
 class Examples(NamedTuple):

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import keras
-from pydantic import BaseModel
 
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import ConvBase
 from stages.shared.network.freeze_point import base_output
 from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.image_input import ImageSize, Interpolation
+from stages.shared.pipeline.parameters import Sections
 from stages.shared.pipeline.splits import read_class_names
 from stages.shared.training.classifier import Results, train_classifier
 from stages.shared.training.fit import Examples, Training
@@ -20,7 +20,7 @@ class FreshHead(Head, Training):
     """A fresh head and how it is trained."""
 
 
-class BaseParameters(BaseModel):
+class BaseParameters(Sections):
     """The parameters of what is below the head."""
 
     image_size: ImageSize
