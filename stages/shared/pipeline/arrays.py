@@ -26,18 +26,15 @@ class ArrayFile:
     def __init__(self, path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str) -> None:
         self.path, self.rows, self.row_shape, self.dtype = path, prod(leading), row_shape, np.dtype(dtype)
         path.unlink(missing_ok=True)  # of a run that was killed
-        needed, disk = self.rows * prod(row_shape) * self.dtype.itemsize, shutil.disk_usage(path.parent)
-        room = f"{needed / 1e9:.1f} GB"
-        if (
-            needed > disk.free and disk.total
-        ):  # asked first, as some file systems fill the disk before they refuse
-            raise UserError(f"{path.parent} has no room for {room}: {disk.free / 1e9:.1f} GB are free.")
+        needed = self.rows * prod(row_shape) * self.dtype.itemsize
+        check_room(path.parent, needed)  # asked first, as some file systems fill the disk before they refuse
         array = open_memmap(path, mode="w+", dtype=dtype, shape=(*leading, *row_shape))
         if hasattr(os, "posix_fallocate"):  # macOS has none; a disk that fills up later is a bus error
             with path.open("r+b") as file:
                 try:
                     os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
                 except OSError as error:
+                    room = f"{needed / 1e9:.1f} GB"
                     raise UserError(f"{path.parent} has no room for {room}: {error.strerror}.") from None
 
     def write(self, rows: Rows, values: np.ndarray) -> None:
@@ -52,6 +49,14 @@ class ArrayFile:
             remedy = "set conv_base.precision to float32" if self.dtype == np.float16 else "check the weights"
             raise UserError(f"an activation for {self.path.name} does not fit into {self.dtype}: {remedy}.")
         return fitting
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raise UserError where less than `needed` bytes are free in `folder`."""
+    disk = shutil.disk_usage(folder)
+    if needed > disk.free and disk.total:
+        room, free = f"{needed / 1e9:.1f} GB", f"{disk.free / 1e9:.1f} GB"
+        raise UserError(f"{folder} has no room for {room}: {free} are free.")
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""What would stop the pipeline later, found before it starts."""

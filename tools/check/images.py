@@ -1,0 +1,90 @@
+"""The images and their labels, as far as they can be known without reading an image."""
+
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field
+
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
+from stages.shared.pipeline.splits import SPLITS
+from stages.shared.training.threshold import AIMS, Aim, check_aim
+from stages.split_dataset.__main__ import Parameters
+from stages.split_dataset.assignment import Split, ask
+from stages.split_dataset.checks import check_labels
+from stages.split_dataset.labels import list_images
+from tools import gate
+from tools.check.findings import Findings
+from tools.check.project import Project
+
+
+class Aimed(PartOfSection):
+    """Of a training, what depends on the classes."""
+
+    threshold_for: Aim = Field(description=AIMS)
+
+
+class Trainings(Sections):
+    head: Aimed
+    augmented: Aimed
+    fine_tune: Aimed
+
+
+def check_images(project: Project, findings: Findings) -> dict[str, float] | None:
+    """Find images without a label, classes too small, and parameters that name a class that there is not.
+
+    Returns about how many images each split gets; None where that cannot be said yet.
+    """
+    with findings.collect():
+        parameters = read_parameters(Parameters)
+        folder = Path(parameters.data.images)
+        writer = project.find_writer(folder)
+        if writer and not project.is_whole(writer, folder):
+            findings.checked.append(f"{folder} not yet, as {writer} writes it")
+            return None
+        table = list_labelled(parameters)
+        check_labels(
+            table.assign(sha256=table["path"]), folder
+        )  # byte-identical images are found by the split
+        class_names = sorted(table["label"].unique())
+        findings.checked.append(f"{folder} ({len(table)} images of {len(class_names)} classes)")
+        check_names(class_names, findings)
+        return check_sizes(table, parameters.split)
+    return None
+
+
+def list_labelled(parameters: Parameters) -> pd.DataFrame:
+    """Return path and label of every image, and its group where split.group_by asks for groups."""
+    data, split = parameters.data, parameters.split
+    return list_images(Path(data.images), data.labels_from, split.group_by)
+
+
+def check_names(class_names: list[str], findings: Findings) -> None:
+    """Find parameters that do not fit the classes."""
+    with findings.collect():
+        for section, training in read_parameters(Trainings):
+            with findings.collect():
+                check_aim(training.threshold_for, section, class_names)
+    every_class = pd.DataFrame({"label": class_names, "predicted": class_names})
+    for name in class_names:
+        every_class[f"probability_{name}"] = (every_class["label"] == name).astype(float)
+    with findings.collect():
+        for rule in read_parameters(gate.Parameters).gate.rules:
+            with findings.collect():
+                gate.look_up(gate.parse(rule).metric, every_class)
+
+
+def check_sizes(table: pd.DataFrame, split: Split) -> dict[str, float]:
+    """Return how many images each split asks for; raises UserError where a class has too few in any case.
+
+    With fractions the split finds out, as chance decides there.
+    """
+    asked = ask(table, split).sum(axis=1)
+    unit = "path" if split.group_by is None else "group"
+    units = table.groupby("label")[unit].nunique()
+    if units.min() < len(SPLITS):
+        raise UserError(
+            f"class {units.idxmin()!r} has {units.min()} {'images' if unit == 'path' else 'groups'}, too few for "
+            f"{len(SPLITS)} splits: add images, or take the class out."
+        )
+    return {name: float(asked[name]) for name in SPLITS}

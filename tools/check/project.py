@@ -1,0 +1,75 @@
+"""The project around the parameters: the files that have to be here, and what dvc.yaml and dvc.lock say."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dvc.config import Config
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA, COMPILED_MULTI_STAGE_SCHEMA
+from ruamel.yaml import YAML
+
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.parameters import PARAMETERS
+
+PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
+
+
+class Project(NamedTuple):
+    """The stages as dvc.yaml states them and as dvc.lock records their last run, by name."""
+
+    stated: dict[str, Any]
+    recorded: dict[str, Any]
+
+    def find_writer(self, path: Path) -> str | None:
+        """Return the stage that writes `path` or a folder around it, None where it is the user's own."""
+        for stage, entry in self.stated.items():
+            outs = [out if isinstance(out, str) else next(iter(out)) for out in entry.get("outs", [])]
+            if any(path.is_relative_to(out) for out in outs):
+                return stage
+        return None
+
+    def is_whole(self, stage: str, folder: Path) -> bool:
+        """Return whether `folder` has as many files as `stage` wrote there.
+
+        A stage that was stopped leaves fewer, and runs again.
+        """
+        outs = self.recorded.get(stage, {}).get("outs", [])
+        files = sum(path.is_file() for path in folder.rglob("*"))
+        return any(Path(out["path"]) == folder and out.get("nfiles") == files for out in outs)
+
+    def is_done(self, stage: str, parameters: dict[str, Any]) -> bool:
+        """Return whether `stage` has run with these values of its parameters, and what it wrote is here."""
+        entry = self.recorded.get(stage, {})
+        known = entry.get("params", {}).get(str(PARAMETERS))
+        outs = entry.get("outs", [])
+        return known == parameters and bool(outs) and all(Path(out["path"]).exists() for out in outs)
+
+
+def read_project() -> Project:
+    """Return the project in the working directory.
+
+    Raises UserError where that is no project's top folder, or DVC would refuse it.
+    """
+    for path in (PARAMETERS, PIPELINE, Path(".dvc")):
+        if not path.exists():
+            raise UserError(f"{path} is missing: run this from the project's top folder.")
+    here = Path.cwd()
+    has_git = any((folder / ".git").exists() for folder in (here, *here.parents))
+    if not has_git and not Config.from_cwd()["core"]["no_scm"]:
+        raise UserError(
+            f"{here} is in no git repository, and DVC wants one: run git init, or, to do without git, "
+            "dvc config --local core.no_scm true."
+        )
+    recorded = _read_stages(LOCK, COMPILED_LOCKFILE_SCHEMA) if LOCK.exists() else {}
+    return Project(_read_stages(PIPELINE, COMPILED_MULTI_STAGE_SCHEMA), recorded)
+
+
+def _read_stages(file: Path, schema: Callable[[object], dict[str, Any]]) -> dict[str, Any]:
+    """Return the stages in `file`; raises UserError where it is not of DVC's `schema`, as after a kill."""
+    try:
+        return schema(YAML(typ="safe").load(file))["stages"]
+    except Exception as error:  # of ruamel.yaml on what is no YAML, of voluptuous on YAML of another shape
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{file} is not as DVC takes it ({reason}): mend it, or git checkout {file} for the last commit's."
+        ) from None
