@@ -34,8 +34,9 @@ class ArrayFile:
                 try:
                     os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
                 except OSError as error:
-                    room = f"{needed / 1e9:.1f} GB"
-                    raise UserError(f"{path.parent} has no room for {room}: {error.strerror}.") from None
+                    raise UserError(
+                        f"{path.parent} has no room for {needed / 1e9:.1f} GB: {error.strerror}."
+                    ) from None
 
     def write(self, rows: Rows, values: np.ndarray) -> None:
         """Store `values`, (len(rows), *row_shape) in the array's dtype."""
@@ -55,8 +56,7 @@ def check_room(folder: Path, needed: int) -> None:
     """Raise UserError where less than `needed` bytes are free in `folder`."""
     disk = shutil.disk_usage(folder)
     if needed > disk.free and disk.total:
-        room, free = f"{needed / 1e9:.1f} GB", f"{disk.free / 1e9:.1f} GB"
-        raise UserError(f"{folder} has no room for {room}: {free} are free.")
+        raise UserError(f"{folder} has no room for {needed / 1e9:.1f} GB: {disk.free / 1e9:.1f} GB are free.")
 
 
 @contextmanager
