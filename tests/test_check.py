@@ -106,6 +106,11 @@ def test_every_wrong_parameter_has_one_line():
     assert sorted(line.split()[1].replace(".", "__") for line in said) == sorted(keys)
 
 
+def test_a_rule_is_read_before_there_are_images():
+    (said,) = problems(check_parameters, gate__rules=["tuned.accuracy at least 0.7"])
+    assert states(said, "tuned.accuracy at least 0.7", "head", "augmented", "fine_tuned")
+
+
 def test_a_base_that_does_not_take_the_images_or_cannot_be_cut_there():
     too_small, no_cut = problems(
         the_network, conv_base__name="xception", fine_tune__freeze_through="block2_sepconv1"

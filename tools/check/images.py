@@ -43,9 +43,7 @@ def check_images(project: Project, findings: Findings) -> dict[str, float] | Non
             findings.checked.append(f"{folder} not yet, as {writer} writes it")
             return None
         table = list_labelled(parameters)
-        check_labels(
-            table.assign(sha256=table["path"]), folder
-        )  # byte-identical images are found by the split
+        check_labels(table.assign(sha256=table["path"]), folder)  # which are identical, the split finds out
         class_names = sorted(table["label"].unique())
         findings.checked.append(f"{folder} ({len(table)} images of {len(class_names)} classes)")
         check_names(class_names, findings)
