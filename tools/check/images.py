@@ -63,9 +63,10 @@ def check_names(class_names: list[str], findings: Findings) -> None:
         for section, training in read_parameters(Trainings):
             with findings.collect():
                 check_aim(training.threshold_for, section, class_names)
-    every_class = pd.DataFrame({"label": class_names, "predicted": class_names})
-    for name in class_names:
-        every_class[f"probability_{name}"] = (every_class["label"] == name).astype(float)
+    probabilities = {
+        f"probability_{name}": [float(name == other) for other in class_names] for name in class_names
+    }
+    every_class = pd.DataFrame({"label": class_names, "predicted": class_names, **probabilities})
     with findings.collect():
         for rule in read_parameters(gate.Parameters).gate.rules:
             with findings.collect():
