@@ -88,7 +88,10 @@ def given_splits(table: pd.DataFrame) -> set[str]:
 
 
 def draw_from(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `table` from which splits are drawn; raises UserError where none is given for training."""
+    """Return the rows of `table` from which splits are drawn: of given splits those for training.
+
+    Raises UserError where no image is given for training, or a given split is without a class.
+    """
     if "given" not in table:
         return table
     pool = table[table["given"] == "train"]
@@ -96,6 +99,14 @@ def draw_from(table: pd.DataFrame) -> pd.DataFrame:
         raise UserError(
             "split.given finds no images for training: train, training or training_set names them."
         )
+    counts = pd.crosstab(table["label"], table["given"])
+    for name in filter(counts.columns.__contains__, SPLITS):
+        without = counts.index[counts[name] == 0]
+        if len(without):
+            raise UserError(
+                f"{name}, as split.given has it, is without the classes {', '.join(map(repr, without))}: every "
+                "split needs images of every class. Add some, or remove these classes elsewhere too."
+            )
     return pool
 
 
@@ -169,15 +180,7 @@ def count(table: pd.DataFrame, split: Split) -> pd.DataFrame:
     Raises UserError where there is none, or it is not the count asked for, which groups cannot always give.
     """
     counts = pd.crosstab(table["label"], table["split"]).reindex(columns=SPLITS, fill_value=0)
-    given, pool = given_splits(table), draw_from(table)
-    for name in SPLITS:
-        without = counts.index[counts[name] == 0]
-        if name in given and len(without):
-            raise UserError(
-                f"{name}, as split.given has it, is without the classes {', '.join(map(repr, without))}: every "
-                "split needs images of every class. Add some, or remove these classes elsewhere too."
-            )
-    shares = split.shares(given)
+    shares, pool = split.shares(given_splits(table)), draw_from(table)
     available = pool.groupby("label")["key"].agg(["size", "nunique"])
     exact = not are_fractions(shares) and split.group_by is None
     for name in filter(shares.__contains__, SPLITS):

@@ -10,7 +10,7 @@ from stages.shared.pipeline.parameters import PartOfSection, Sections, read_para
 from stages.shared.pipeline.splits import SPLITS
 from stages.shared.training.threshold import AIMS, Aim, check_aim
 from stages.split_dataset.__main__ import Parameters
-from stages.split_dataset.assignment import Split, ask
+from stages.split_dataset.assignment import Split, ask, draw_from, given_splits
 from stages.split_dataset.checks import check_labels
 from stages.split_dataset.labels import list_images
 from tools import gate
@@ -42,19 +42,13 @@ def check_images(project: Project, findings: Findings) -> dict[str, float] | Non
         if writer and not project.is_whole(writer, folder):
             findings.checked.append(f"{folder} not yet, as {writer} writes it")
             return None
-        table = list_labelled(parameters)
+        table, _ = list_images(parameters.data, parameters.split)
         check_labels(table.assign(sha256=table["path"]), folder)  # which are identical, the split finds out
         class_names = sorted(table["label"].unique())
         findings.checked.append(f"{folder} ({len(table)} images of {len(class_names)} classes)")
         check_names(class_names, findings)
         return check_sizes(table, parameters.split)
     return None
-
-
-def list_labelled(parameters: Parameters) -> pd.DataFrame:
-    """Return path and label of every image, and its group where split.group_by asks for groups."""
-    data, split = parameters.data, parameters.split
-    return list_images(Path(data.images), data.labels_from, split.group_by)
 
 
 def check_names(class_names: list[str], findings: Findings) -> None:
@@ -74,16 +68,18 @@ def check_names(class_names: list[str], findings: Findings) -> None:
 
 
 def check_sizes(table: pd.DataFrame, split: Split) -> dict[str, float]:
-    """Return how many images each split asks for; raises UserError where a class has too few in any case.
+    """Return about how many images each split gets; raises UserError where a class has too few in any case.
 
     With fractions the split finds out, as chance decides there.
     """
-    asked = ask(table, split).sum(axis=1)
+    shares, pool = split.shares(given_splits(table)), draw_from(table)
+    asked = ask(pool, shares).sum(axis=1)
     unit = "path" if split.group_by is None else "group"
-    units = table.groupby("label")[unit].nunique()
-    if units.min() < len(SPLITS):
+    units = pool.groupby("label")[unit].nunique()
+    if units.min() < len(shares):
         raise UserError(
             f"class {units.idxmin()!r} has {units.min()} {'images' if unit == 'path' else 'groups'}, too few for "
-            f"{len(SPLITS)} splits: add images, or take the class out."
+            f"{len(shares)} splits: add images, or take the class out."
         )
-    return {name: float(asked[name]) for name in SPLITS}
+    kept = table["given"].value_counts() if "given" in table else {}
+    return {name: float(asked[name] if name in shares else kept[name]) for name in SPLITS}
