@@ -1,11 +1,17 @@
-"""The stages. What has to be so before TensorFlow is loaded, whoever loads it first."""
+"""The stages. What has to be so before TensorFlow, Keras and Matplotlib are loaded, whoever loads them first.
 
+What a user's files and environment say to these libraries for other projects changes no result here.
+"""
+
+import io
 import os
 import subprocess
 import sys
-from importlib.abc import Loader, MetaPathFinder
+from collections.abc import Iterator, Mapping
+from contextlib import chdir, contextmanager
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
+from pathlib import Path
 
 ENVIRONMENT = {
     # TensorFlow's notices (no CUDA found, CPU features) say nothing about this pipeline.
@@ -27,33 +33,74 @@ for line in sys.stdin.buffer:
 """
 
 
-class QuietTensorFlow(MetaPathFinder, Loader):
-    """Loads TensorFlow without its notices; all else that it writes meanwhile comes through."""
+@contextmanager
+def without_notices(spec: ModuleSpec) -> Iterator[None]:
+    """Leave out TensorFlow's notices; all else that it writes in the block comes through."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    with subprocess.Popen([sys.executable, "-IS", "-c", FILTER], stdin=subprocess.PIPE) as filtering:
+        assert filtering.stdin
+        os.dup2(filtering.stdin.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+@contextmanager
+def without_settings(spec: ModuleSpec) -> Iterator[None]:
+    """Hide the variables KERAS_* and the folder with keras.json, which Keras would read, or write, in the block."""
+    hidden = dict.fromkeys(name for name in os.environ if name.startswith("KERAS_"))
+    nowhere = os.devnull  # below it no file can be
+    with variables({**hidden, "KERAS_BACKEND": "tensorflow", "KERAS_HOME": nowhere}):
+        yield
+
+
+@contextmanager
+def with_defaults(spec: ModuleSpec) -> Iterator[None]:
+    """Have Matplotlib draw to files, with its own defaults: it reads the matplotlibrc of the working directory."""
+    with variables({"MPLBACKEND": "agg"}), chdir(Path(spec.origin or "").with_name("mpl-data")):
+        yield
+
+
+@contextmanager
+def variables(ours: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables in the block, or remove those that are None."""
+    users = {name: os.environ.get(name) for name in ours}
+    set_variables(ours)
+    try:
+        yield
+    finally:
+        set_variables(users)
+
+
+def set_variables(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+CONTEXTS = {"tensorflow": without_notices, "keras": without_settings, "matplotlib": with_defaults}
+
+
+class InContext(MetaPathFinder):
+    """Has each library of CONTEXTS loaded in its context."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        if name != "tensorflow":
+        if name not in CONTEXTS:
             return None
         if (spec := PathFinder.find_spec(name)) and spec.loader:
-            self.loader, spec.loader = spec.loader, self
+            spec.loader.exec_module = CONTEXTS[name](spec)(spec.loader.exec_module)
         return spec
-
-    def exec_module(self, module: ModuleType) -> None:
-        sys.meta_path.remove(self)
-        try:
-            stderr = os.dup(2)
-        except OSError:  # it is closed
-            self.loader.exec_module(module)
-            return
-        with subprocess.Popen([sys.executable, "-IS", "-c", FILTER], stdin=subprocess.PIPE) as filtering:
-            assert filtering.stdin
-            os.dup2(filtering.stdin.fileno(), 2)
-            try:
-                self.loader.exec_module(module)
-            finally:
-                os.dup2(stderr, 2)
-                os.close(stderr)
 
 
 for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
-sys.meta_path.insert(0, QuietTensorFlow())
+sys.meta_path.insert(0, InContext())
+if isinstance(sys.stdout, io.TextIOWrapper):  # it is none where it is closed, and in a notebook
+    sys.stdout.reconfigure(errors="backslashreplace")  # a name that cannot be printed is no reason to fail

@@ -101,3 +101,11 @@ def test_the_real_one_says_nothing():
     command = [sys.executable, "-c", "import stages, tensorflow, keras"]
     ended = subprocess.run(command, env=variables_for(), capture_output=True, text=True, check=True)
     assert ended.stdout == ended.stderr == ""
+
+
+@pytest.mark.parametrize("package", ["stages", "tools"])
+def test_what_standard_output_cannot_print_comes_out_escaped(package):
+    variables = variables_for() | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", f"import {package}; print('p\\u00eache \\udcff')"]
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    assert ended.stdout == "p\\xeache \\udcff\n"

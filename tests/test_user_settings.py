@@ -1,0 +1,78 @@
+"""What users have set for other projects changes nothing here: not a number, and not a picture."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import variables_for
+from tests.test_honesty import read_outputs
+
+STAGES = ("extract_features", "audit_leakage", "train_head", "draw_plots", "report")
+RUN = f"from tests.conftest import run; run{STAGES}"  # one process, as to load the libraries takes longest
+KERAS = {"floatx": "float16", "epsilon": "small", "backend": "torch", "image_data_format": "channels_first"}
+MATPLOTLIB = "backend: tkagg\nfont.size: 20\naxes.facecolor: red\nsavefig.bbox: tight\naxes.grid: True\n"
+
+
+@pytest.fixture
+def users_home(tmp_path) -> dict[str, str]:
+    """What the environment says of the home and the settings of someone who has much else to do."""
+    home = tmp_path / "home"
+    for file, content in {
+        home / ".keras/keras.json": json.dumps(KERAS),
+        home / ".config/matplotlib/matplotlibrc": MATPLOTLIB,
+        home / "matplotlibrc": MATPLOTLIB,
+    }.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    return {
+        "HOME": str(home),
+        "KERAS_BACKEND": "jax",
+        "KERAS_MAX_EPOCHS": "1",
+        "KERAS_MAX_STEPS_PER_EPOCH": "1",
+        "KERAS_NNX_ENABLED": "true",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MATPLOTLIBRC": str(home / "matplotlibrc"),
+    }
+
+
+@pytest.mark.slow
+def test_results_and_pictures_have_the_same_bytes(trained_copy, users_home):
+    Path("matplotlibrc").write_text(MATPLOTLIB)
+    run_stages({})
+    before = read_outputs(*STAGES)
+    run_stages(users_home)
+    assert read_outputs(*STAGES) == before
+    assert {"metrics/near_duplicates.png", "metrics/roc_curves.png", "metrics/report.html"} <= set(before)
+
+
+def run_stages(settings: dict[str, str]) -> None:
+    command = [sys.executable, "-c", RUN]
+    ended = subprocess.run(command, env=variables_for() | settings, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+LOADED = """
+import os
+before = dict(os.environ)
+import stages
+import matplotlib, keras
+from keras.src.backend import config
+print(keras.config.floatx(), keras.config.backend(), keras.config.max_epochs(), matplotlib.rcParams["font.size"])
+print({name for name in before if os.environ.get(name) != before[name]})
+"""
+
+
+def test_processes_that_a_stage_starts_see_what_the_user_has_set(users_home, tmp_path):
+    """And Keras leaves no settings of ours in a home that has none."""
+    (tmp_path / "home/.keras/keras.json").unlink()
+    (tmp_path / "home/.keras").rmdir()
+    command = [sys.executable, "-c", LOADED]
+    ended = subprocess.run(
+        command, env=os.environ | variables_for() | users_home, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "float32 tensorflow None 10.0\nset()\n"
+    assert not (tmp_path / "home/.keras").exists()
