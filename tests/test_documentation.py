@@ -23,7 +23,12 @@ PROJECT = Path(__file__).parents[1]
 README, TROUBLESHOOTING = PROJECT / "README.md", PROJECT / "docs/troubleshooting.md"
 PAGES = [README, PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]
 PARAMETERS = YAML(typ="safe").load(PROJECT / "params.yaml")
-STAGES = YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"]
+PIPELINES = ("data/raw/dvc.yaml", "dvc.yaml")
+STAGES = {
+    name: stage
+    for file in PIPELINES
+    for name, stage in YAML(typ="safe").load(PROJECT / file)["stages"].items()
+}
 CODE = sorted(file for folder in ("stages", "tools") for file in (PROJECT / folder).rglob("*.py"))
 PATH = re.compile(
     r"(?<![\w/.:<-])(?:\.ci|\.dvc|bench|data|docs|export|metrics|stages|tests|tools)/[\w./{},*<>-]*"
@@ -38,7 +43,7 @@ ELSEWHERE = [
     r"(stages|tools)/NAME\.py",
 ]
 # Other names without a folder: what is made when it is used, or lies in an archive or a package.
-FILES = {"compare.png", "dvc.lock", "metadata.json", "model.json", "__main__.py"}
+FILES = {"compare.png", "dvc.lock", "keras.json", "metadata.json", "model.json", "__main__.py"}
 DVC_OPTIONS = {"--allow-missing"}
 
 
@@ -193,7 +198,7 @@ def alternatives(path: str) -> list[str]:
 
 
 def is_there(path: str) -> bool:
-    if any(re.fullmatch(pattern, path) for pattern in ELSEWHERE):
+    if path in PIPELINES or any(re.fullmatch(pattern, path) for pattern in ELSEWHERE):
         return True
     if path.startswith(("data/", "metrics/")) and path.strip("/") not in ("data", "metrics"):
         return any(fnmatch(out, path) or is_related(Path(path), Path(out)) for out in outputs())
