@@ -15,9 +15,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
-from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.scm import RevError
+from dvc_data.index import DataIndexError
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
@@ -25,6 +25,7 @@ from stages.shared.evaluation.intervals import mcnemar, wilson
 from stages.shared.images import decode
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import atomic_write
+from tools.shared.revisions import Files
 
 MODELS = ("head", "augmented", "fine_tuned")
 IMAGE = ["sha256", "copy", "label"]  # what an image is, wherever it lies
@@ -34,10 +35,10 @@ PICTURE = Path("compare.png")
 
 def main(before: str, after: str | None) -> None:
     PICTURE.unlink(missing_ok=True)
-    files = {rev: DVCFileSystem(".", rev=rev) for rev in (before, after)}
+    files = {rev: Files(rev) for rev in (before, after)}
     flipped = {}
     for model in MODELS:
-        old, new = (with_confidence(read_predictions(files[rev], model, rev)) for rev in (before, after))
+        old, new = (with_confidence(read_predictions(files[rev], model)) for rev in (before, after))
         both = old.merge(new, on=IMAGE, suffixes=("_before", "_after"))
         print(f"{model}:")
         for rev, table in ((before, old), (after, new)):
@@ -49,7 +50,7 @@ def main(before: str, after: str | None) -> None:
     if any(map(len, flipped.values())):
         try:
             picture = draw(flipped, files[after])
-        except (OSError, DvcException) as error:
+        except (OSError, DvcException, DataIndexError) as error:
             raise UserError(
                 f"{PICTURE} is not drawn, as {after or 'the workspace'} has not all images here ({error}): "
                 "dvc add them before you commit a run, and dvc pull them where a colleague did."
@@ -59,31 +60,29 @@ def main(before: str, after: str | None) -> None:
         print(f"{PICTURE}: the images that flipped")
 
 
-def read_predictions(files: DVCFileSystem, model: str, rev: str | None) -> pd.DataFrame:
+def read_predictions(files: Files, model: str) -> pd.DataFrame:
     """Return a row a test image: its path, sha256 and label, predicted and probability_CLASS for each class.
 
     `copy` numbers byte-identical images from 0.
     """
-    table = read_table(files, f"data/evaluation/{model}_predictions.csv", rev)
-    test = read_table(files, "data/splits/test.csv", rev)
+    table = read_table(files, f"data/evaluation/{model}_predictions.csv")
+    test = read_table(files, "data/splits/test.csv")
     if not table[["path", "label"]].equals(test[["path", "label"]]):
         raise UserError(
-            f"{rev or 'the workspace'} has data/evaluation of another split than data/splits: run dvc repro."
+            f"{files.rev or 'the workspace'} has data/evaluation of another split than data/splits: run dvc repro."
         )
     return table.assign(sha256=test["sha256"], copy=test.groupby("sha256").cumcount())
 
 
-def read_table(files: DVCFileSystem, path: str, rev: str | None) -> pd.DataFrame:
+def read_table(files: Files, path: str) -> pd.DataFrame:
     text = ("path", "label", "predicted", "sha256")
     try:
-        return pd.read_csv(
-            BytesIO(files.read_bytes(path)), keep_default_na=False, dtype=dict.fromkeys(text, str)
-        )
+        return pd.read_csv(BytesIO(files.read(path)), keep_default_na=False, dtype=dict.fromkeys(text, str))
     except RevError as error:
         raise UserError(f"{error}: it takes a git revision or the name of an experiment.") from None
-    except (OSError, DvcException) as error:
+    except (OSError, DvcException, DataIndexError) as error:
         raise UserError(
-            f"{rev or 'the workspace'} has no {path} here ({error}): run the pipeline at that revision, "
+            f"{files.rev or 'the workspace'} has no {path} here ({error}): run the pipeline at that revision, "
             "or dvc pull it where a colleague pushed it."
         ) from None
 
@@ -124,10 +123,10 @@ def describe_difference(both: pd.DataFrame) -> str:
     return f"{amount} (corrected {gained}, spoiled {lost}), p = {p:.2g}: {verdict}."
 
 
-def draw(flipped: dict[str, pd.DataFrame], files: DVCFileSystem) -> Figure:
+def draw(flipped: dict[str, pd.DataFrame], files: Files) -> Figure:
     """Draw up to SHOWN images of each model and direction, the most confident first."""
     matplotlib.rcParams["text.parse_math"] = False  # names may have dollar signs
-    folder = YAML(typ="safe").load(files.read_text("params.yaml"))["data"]["images"]
+    folder = YAML(typ="safe").load(files.read("params.yaml"))["data"]["images"]
     rows = []
     for model, table in flipped.items():
         for title, chosen in (("corrected", right(table, "_after")), ("spoiled", ~right(table, "_after"))):
@@ -139,7 +138,7 @@ def draw(flipped: dict[str, pd.DataFrame], files: DVCFileSystem) -> Figure:
         for axes in line:
             axes.set_axis_off()
         for axes, image in zip(line, table.itertuples(), strict=False):
-            content = files.read_bytes(f"{folder}/{image.path_after}")
+            content = files.read(f"{folder}/{image.path_after}")
             if sha256(content).hexdigest() != image.sha256:
                 raise UserError(f"{PICTURE} is not drawn: {image.path_after} has changed since that run.")
             axes.imshow(np.asarray(decode(content)))

@@ -14,7 +14,6 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import pandas as pd
-from dvc.api import DVCFileSystem
 from pydantic import Field, StringConstraints
 
 from stages.shared.evaluation.intervals import draw_counts
@@ -22,6 +21,7 @@ from stages.shared.evaluation.metrics import METRICS, measure_classes
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section, Sections, read_parameters
 from tools.compare import IMAGE, MODELS, read_predictions
+from tools.shared.revisions import Files
 
 RESAMPLES = 200  # the standard error itself is then sure to 5 %
 ROUNDING = 1e-9  # 0.8 - 0.79 is a little more than 0.01
@@ -55,7 +55,7 @@ def main() -> bool:
     held = []
     for text in gate.rules:
         rule = parse(text)
-        now = read_predictions(DVCFileSystem("."), rule.model, None)
+        now = read_predictions(Files(None), rule.model)
         beyond, tolerance, said = check(rule, gate, now)
         held.append(beyond <= tolerance + ROUNDING)
         print(f"{'holds' if held[-1] else 'FAILS'}  {text}: {said}")
@@ -80,7 +80,7 @@ def check(rule: Rule, gate: Gate, now: pd.DataFrame) -> tuple[float, float, str]
         beyond = rule.limit - value if rule.kind == "at least" else value - rule.limit
         said = f"{value:.3f}, standard error {error:.3f} on {len(now)} images"
     else:
-        before = read_predictions(DVCFileSystem(".", rev=gate.against), rule.model, gate.against)
+        before = read_predictions(Files(gate.against), rule.model)
         both = before[IMAGE].merge(now[IMAGE])
         if both.empty:
             raise UserError(

@@ -13,11 +13,12 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
+from dvc_data.index import DataIndexError
 from ruamel.yaml import YAML
 
 from stages.shared.pipeline.command import UserError
+from tools.shared.revisions import Files, call, project_folder
 
 ENVIRONMENT = "data/environment/"
 RAW = "*.dvc"  # files that dvc add made: their images are no result, and have to come from the cache
@@ -25,15 +26,14 @@ RAW = "*.dvc"  # files that dvc add made: their images are no result, and have t
 
 def main() -> bool:
     """Print what came out, and return whether every output is the same."""
-    if changed := call("git", "status", "--porcelain", "--untracked-files=no"):
+    if changed := call("git", "status", "--porcelain", "--untracked-files=no", "--", "."):
         raise UserError(f"this verifies the last commit: commit your changes first.\n{changed}")
     if not Path("dvc.lock").exists():
         raise UserError("dvc.lock is missing: run dvc repro and commit what it wrote.")
     scratch = Path(".dvc/tmp")  # on the same file system; a fresh clone does not have it yet
     scratch.mkdir(exist_ok=True)
     with TemporaryDirectory(prefix="verify-", dir=scratch) as folder:
-        clone = Path(folder) / "clone"
-        run_again(clone)
+        clone = run_again(Path(folder) / "clone")
         recorded, found = (
             YAML(typ="safe").load(project / "dvc.lock")["stages"] for project in (Path("."), clone)
         )
@@ -50,17 +50,10 @@ def main() -> bool:
     return not differing
 
 
-def call(*command: str) -> str:
-    """Return what `command` prints; raises UserError where it fails."""
-    ended = subprocess.run(command, capture_output=True, text=True)
-    if ended.returncode:
-        raise UserError(f"{' '.join(command)} failed: {ended.stderr.strip()}")
-    return ended.stdout
-
-
-def run_again(clone: Path) -> None:
-    """Clone the last commit into `clone` and run its pipeline there from nothing but the images."""
-    call("git", "clone", "--quiet", ".", str(clone))
+def run_again(repository: Path) -> Path:
+    """Clone the last commit into `repository`, run its pipeline from nothing but the images, and return where."""
+    call("git", "clone", "--quiet", call("git", "rev-parse", "--show-toplevel").rstrip("\n"), str(repository))
+    clone = repository / project_folder()
     parameters = YAML()
     values = parameters.load(clone / "params.yaml")
     values["store"]["gigabytes"] = 0
@@ -71,6 +64,7 @@ def run_again(clone: Path) -> None:
         call("dvc", "--cd", str(clone), "pull", "--quiet", "--remote", "original", *added)
     if subprocess.run(["dvc", "repro", "--force", "--no-run-cache"], cwd=clone).returncode:
         raise UserError("the pipeline does not run in a clone of the last commit: see above.")
+    return clone
 
 
 def results(stage: dict) -> dict[str, str]:
@@ -106,8 +100,8 @@ def explain(stage: str, recorded: dict, found: dict, clone: Path) -> str:
             "recorded ones. The data, the code or another library do not fit dvc.lock."
         )
     try:
-        before = json.loads(DVCFileSystem(".", rev="HEAD").read_text(path))
-    except (OSError, DvcException):
+        before = json.loads(Files("HEAD").read(path))
+    except (OSError, DvcException, DataIndexError):
         return (
             "It ran on another machine or with other libraries than here, which explains differences "
             f"in the last digits (to see what: dvc pull {path})."
