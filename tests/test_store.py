@@ -26,6 +26,7 @@ from tests.conftest import (
     place_weights,
     refused,
     run,
+    states,
     variables_for,
     write_parameters,
 )
@@ -74,11 +75,44 @@ def test_a_damaged_result_counts_as_missing(store, tmp_path):
     assert store.read(KEYS[:2]) == [None, b"b" * 100_000]
 
 
-def test_a_file_that_is_no_store_is_one_clear_error(store, tmp_path):
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store/data.mdb").write_bytes(b"no such thing" * 1000)
-    with refused(tmp_path / "store", "store.folder", "store.gigabytes", 0):
-        store.read(KEYS[:1])
+def test_without_a_store_that_works_a_stage_goes_on_and_says_so_once(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/data.mdb").write_bytes(b"no such thing" * 1000)
+    for folder in (tmp_path / "file", tmp_path / "damaged", Path("~nobody-of-that-name/store")):
+        store = Store(folder=str(folder), gigabytes=0.02)
+        assert store.read(KEYS[:2]) == [None, None]
+        store.write({KEYS[0]: b"zero"})
+        store.mark_used(KEYS[:1])
+        assert store.read(KEYS[:1]) == [None]
+        said = capsys.readouterr().err
+        assert states(said, folder, "without", "store.folder") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("resource, limit", [("RLIMIT_AS", 2 * 10**9), ("RLIMIT_FSIZE", 10**5)])
+def test_a_limit_on_memory_is_kept_and_a_full_disk_stops_nothing(tmp_path, resource, limit):
+    """The limit on the size of a file stands for the disk's."""
+    command = [sys.executable, "-c", LIMITED, str(tmp_path), resource, str(limit)]
+    ended = subprocess.run(command, env=variables_for(), capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    if resource == "RLIMIT_AS":
+        assert ended.stderr == "" and ended.stdout == "5 kept\n"
+    else:
+        assert states(ended.stderr, tmp_path, "without") and ended.stderr.count("\n") == 1
+        assert ended.stdout == "0 kept\n"
+
+
+LIMITED = """
+import resource, signal, sys
+from stages.shared.extraction.store import Store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(getattr(resource, sys.argv[2]), (int(sys.argv[3]),) * 2)
+store = Store(folder=sys.argv[1], gigabytes=20)
+keys = [bytes([number]) * 32 for number in range(5)]
+for key in keys:
+    store.write({key: bytes(100_000)})
+print(sum(value is not None for value in store.read(keys)), "kept")
+"""
 
 
 WRITE = """
