@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import Field
 
 from stages.shared.pipeline.command import UserError
-from stages.shared.pipeline.image_files import list_files, some
+from stages.shared.pipeline.image_files import is_hidden, list_files, some
 from stages.shared.pipeline.parameters import Section
 from stages.split_dataset import given, groups
 from stages.split_dataset.assignment import Split
@@ -143,7 +143,7 @@ def _from_paths(folder: Path, files: list[str], labels_from: str, split: Split) 
 
 
 def _check_empty_folders(files: list[str], folder: Path) -> None:
-    folders = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+    folders = {entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name)}
     empty = sorted(folders - {path.split("/")[0] for path in files})
     if empty:
         raise UserError(f"class folders of {folder} without an image: {some(empty)}. Fill or remove them.")

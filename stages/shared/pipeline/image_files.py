@@ -6,6 +6,29 @@ from pathlib import Path
 from stages.shared.pipeline.command import UserError
 
 
+# What file managers, file servers and notebooks leave among images. .dvcignore keeps the same from DVC, so that no
+# stage runs again for it.
+NAMES = {
+    "#recycle",
+    "$RECYCLE.BIN",
+    "@eaDir",
+    "Desktop.ini",
+    "Picasa.ini",
+    "System Volume Information",
+    "Thumbs.db",
+    "__MACOSX",
+    "desktop.ini",
+    "ehthumbs.db",
+    "ehthumbs_vista.db",
+    "thumbs.db",
+}
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of that name is hidden: it begins with a dot, or is one of NAMES."""
+    return name.startswith(".") or name in NAMES
+
+
 def list_files(folder: Path) -> list[str]:
     """Return the paths of the files below `folder`, with slashes, hidden ones excepted.
 
@@ -18,9 +41,9 @@ def list_files(folder: Path) -> list[str]:
 
     files, others = [], []
     for place, folders, names in os.walk(folder, onerror=cannot_read):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         others += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
-        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+        for path in (Path(place, name) for name in sorted(names) if not is_hidden(name)):
             (files if path.is_file() else others).append(path)
     if others:
         raise UserError(
