@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from stages.split_dataset.hidden import NAMES
 from tests.conftest import (
     PIPELINE,
     PROJECT,
@@ -67,6 +68,26 @@ def test_dvc_knows_the_images_that_the_user_added(reproduced):
     shutil.rmtree(reproduced / "data/raw/mine")
     run_in(reproduced, "dvc", "checkout", "--quiet", "--allow-missing")
     assert len(list((reproduced / "data/raw/mine").rglob("*.png"))) == 30
+
+
+def test_what_other_programs_leave_among_images_starts_nothing(reproduced):
+    """DVC does not see it, nor does split_dataset take it for an image."""
+    ignored = (PROJECT / ".dvcignore").read_text().splitlines()
+    assert {line.removeprefix("\\") for line in ignored if line[:2] != "# "} == {
+        ".*",
+        "__pycache__/",
+        "",
+        *NAMES,
+    }
+    images = reproduced / "data/raw/mine"
+    for name in (*NAMES, ".DS_Store", "._0.png", ".directory", ".ipynb_checkpoints"):
+        (images / "apple" / name).write_text("no image")
+        shutil.copytree(images / "pear", images / name)
+    assert reproduce(reproduced) == set()
+    assert reproduce(reproduced, "--force", targets=("split_dataset",)) == {"split_dataset"}
+    assert run_in(reproduced, "git", "status", "--porcelain") == ""
+    run_in(reproduced, "dvc", "add", "data/raw/mine")
+    assert run_in(reproduced, "git", "status", "--porcelain") == ""
 
 
 def test_every_parameter_is_in_the_table():

@@ -4,6 +4,9 @@ import glob
 import os
 import sys
 from itertools import chain
+from pathlib import Path
+
+from stages.split_dataset.hidden import NAMES, is_hidden
 
 
 def find(argument: str) -> list[str]:
@@ -19,7 +22,9 @@ def expand(path: str) -> list[str]:
         return files_below(path)
     if os.path.lexists(path) or not glob.has_magic(path):
         return [path]
-    matches = sorted(glob.glob(path, recursive=True))
+    unwanted = NAMES.difference(Path(path).parts)
+    found = sorted(glob.glob(path, recursive=True))
+    matches = [match for match in found if unwanted.isdisjoint(Path(match).parts)]
     files = chain.from_iterable(files_below(match) if os.path.isdir(match) else [match] for match in matches)
     followed = {match for match in matches if os.path.isdir(match) and os.path.islink(match)}
     return [file for file in dict.fromkeys(files) if file not in followed] or [path]
@@ -32,7 +37,7 @@ def files_below(folder: str) -> list[str]:
     """
     found = []
     for place, folders, names in os.walk(folder, onerror=lambda error: found.append(error.filename)):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         found.extend(filter(os.path.islink, (os.path.join(place, name) for name in folders)))
-        found.extend(os.path.join(place, name) for name in sorted(names) if not name.startswith("."))
+        found.extend(os.path.join(place, name) for name in sorted(names) if not is_hidden(name))
     return found
