@@ -1,13 +1,15 @@
 """What tools.compare says of two sets of predictions."""
 
 import re
+import shutil
 
 import pandas as pd
 import pytest
 
-from tests.conftest import refused, states, write_predictions
+from tests.conftest import commit, refused, run_in, states, write_predictions
 from tools import compare
-from tools.compare import describe_accuracy, describe_difference
+from tools.compare import describe_accuracy, describe_difference, read_predictions
+from tools.shared.revisions import Files
 
 
 def predictions(**images: int) -> pd.DataFrame:
@@ -80,3 +82,27 @@ def test_a_picture_of_images_that_are_not_here(evaluated, capsys):
         compare.main("main", None)
     assert said_of_each_model(capsys, "6 of 100 fewer", "corrected 0", "spoiled 6", "p = 0.031")
     assert not (evaluated / "compare.png").exists()
+
+
+def test_a_project_below_gits_top_folder(evaluated, capsys, monkeypatch):
+    """With predictions that DVC keeps; tools.gate reads them likewise."""
+    run_in(evaluated, "git", "rm", "-r", "--quiet", "--cached", ".")
+    project = evaluated / "larger/project"
+    project.mkdir(parents=True)
+    for name in (".dvc", ".dvcignore", "data", "params.yaml"):
+        (evaluated / name).rename(project / name)
+    monkeypatch.chdir(project)
+    run_in(project, "dvc", "add", "--quiet", "data/evaluation", "data/splits")
+    commit(project)
+    write_predictions(project, wrong=26)
+    compare.main("HEAD", "HEAD")
+    assert said_of_each_model(capsys, "80 of 100", "no difference", 100)
+    before = read_predictions(Files("HEAD"), "head")
+    assert (before["label"] == before["predicted"]).sum() == 80
+    assert (read_predictions(Files(None), "head")["predicted"] != before["predicted"]).sum() == 6
+
+
+def test_a_revision_of_a_folder_without_git(evaluated, monkeypatch):
+    shutil.rmtree(evaluated / ".git")
+    with refused("git", "not a git repository"):
+        compare.main("HEAD", None)

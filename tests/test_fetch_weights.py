@@ -50,7 +50,7 @@ def test_random_weights_are_the_same_each_time(workspace):
 @pytest.mark.parametrize(
     "content, facts",
     [
-        (None, ("conv_base.weights", "imagenet", "random", "path")),
+        (None, ("conv_base.weights", "imagenet", "random", "path", "dvc add")),
         (b"not HDF5", ("vgg16",)),
         ("vgg19", ("vgg16",)),
     ],

@@ -124,7 +124,8 @@ def load_weights(base: keras.Model, weights: Path, name: str) -> None:
     """Load `weights` into `base`; raises UserError where they do not fit or cannot be read."""
     if not weights.is_file():
         raise UserError(
-            f"{weights} is no file: conv_base.weights takes imagenet, random, or the path of a Keras weights file."
+            f"{weights} is no file: conv_base.weights takes imagenet, random, or the path of a Keras weights file. "
+            "In a clone and in a queued experiment it is there if dvc add tracks it."
         )
     try:
         with warnings.catch_warnings():
