@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
 from importlib.abc import MetaPathFinder
@@ -102,5 +103,7 @@ class InContext(MetaPathFinder):
 for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 sys.meta_path.insert(0, InContext())
+if any("error".startswith(option.partition(":")[0]) for option in sys.warnoptions):
+    warnings.simplefilter("default")  # a stage is no test of the libraries, whatever PYTHONWARNINGS says
 if isinstance(sys.stdout, io.TextIOWrapper):  # it is none where it is closed, and in a notebook
     sys.stdout.reconfigure(errors="backslashreplace")  # a name that cannot be printed is no reason to fail

@@ -103,6 +103,16 @@ def test_the_real_one_says_nothing():
     assert ended.stdout == ended.stderr == ""
 
 
+@pytest.mark.slow
+def test_names_in_a_process_that_reads_none_in_utf_8(workspace):
+    (workspace / "images/pear").rename(workspace / "images/pêche")
+    variables = variables_for() | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "stages.split_dataset", *arguments("split_dataset")]
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert states(ended.stderr.splitlines()[-1], "ascii", "PYTHONUTF8=1")
+
+
 @pytest.mark.parametrize("package", ["stages", "tools"])
 def test_what_standard_output_cannot_print_comes_out_escaped(package):
     variables = variables_for() | {"PYTHONIOENCODING": "ascii"}

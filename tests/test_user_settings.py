@@ -34,6 +34,7 @@ def users_home(tmp_path) -> dict[str, str]:
         "KERAS_MAX_EPOCHS": "1",
         "KERAS_MAX_STEPS_PER_EPOCH": "1",
         "KERAS_NNX_ENABLED": "true",
+        "PYTHONWARNINGS": "error",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "MATPLOTLIBRC": str(home / "matplotlibrc"),
     }
