@@ -11,11 +11,11 @@ from ruamel.yaml import YAML
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PARAMETERS
 
-PIPELINE, LOCK = Path("dvc.yaml"), Path("dvc.lock")
+PIPELINES = Path("dvc.yaml"), Path("data/raw/dvc.yaml")  # the second writes the sample images
 
 
 class Project(NamedTuple):
-    """The stages as dvc.yaml states them and as dvc.lock records their last run, by name."""
+    """The stages as the files dvc.yaml state them and dvc.lock record their last run, by name."""
 
     stated: dict[str, Any]
     recorded: dict[str, Any]
@@ -50,7 +50,7 @@ def read_project() -> Project:
 
     Raises UserError where that is no project's top folder, or DVC would refuse it.
     """
-    for path in (PARAMETERS, PIPELINE, Path(".dvc")):
+    for path in (PARAMETERS, PIPELINES[0], Path(".dvc")):
         if not path.exists():
             raise UserError(f"{path} is missing: run this from the project's top folder.")
     here = Path.cwd()
@@ -60,8 +60,12 @@ def read_project() -> Project:
             f"{here} is in no git repository, and DVC wants one: run git init, or, to do without git, "
             "dvc config --local core.no_scm true."
         )
-    recorded = _read_stages(LOCK, COMPILED_LOCKFILE_SCHEMA) if LOCK.exists() else {}
-    return Project(_read_stages(PIPELINE, COMPILED_MULTI_STAGE_SCHEMA), recorded)
+    project = Project({}, {})
+    for pipeline in filter(Path.exists, PIPELINES):
+        project.stated.update(_read_stages(pipeline, COMPILED_MULTI_STAGE_SCHEMA))
+        if (lock := pipeline.with_suffix(".lock")).exists():
+            project.recorded.update(_read_stages(lock, COMPILED_LOCKFILE_SCHEMA))
+    return project
 
 
 def _read_stages(file: Path, schema: Callable[[object], dict[str, Any]]) -> dict[str, Any]:

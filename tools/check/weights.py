@@ -18,7 +18,9 @@ def find_imagenet_weights(name: str) -> str | None:
             return PACKAGE
         except PackageNotFoundError:
             pass
-    files = (keras_home() / "models").glob(f"{name}_*_no*top.h5")  # vgg19_weights_…_notop.h5, mobilenet_…_no_top.h5
+    files = (keras_home() / "models").glob(
+        f"{name}_*_no*top.h5"
+    )  # vgg19_weights_…_notop.h5, mobilenet_…_no_top.h5
     return next(map(str, files), None)
 
 

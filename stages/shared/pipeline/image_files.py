@@ -5,7 +5,6 @@ from pathlib import Path
 
 from stages.shared.pipeline.command import UserError
 
-
 # What file managers, file servers and notebooks leave among images. .dvcignore keeps the same from DVC, so that no
 # stage runs again for it.
 NAMES = {
