@@ -36,9 +36,10 @@ RERUNS = {row[0]: {stage for stage, mark in zip(HEADINGS[1:], row[1:], strict=Tr
 UNCHANGED = ("data/environment/", "data/records/", "metrics/")
 CHANGES = {
     "data.images": {"data.images": "data/raw/other photos"},
-    "data.labels_from, data.on_bad_image": {"data.on_bad_image": "exclude"},
+    "data.labels_from, data.on_bad_image, data.max_megapixels": {"data.on_bad_image": "exclude"},
     "split.*": {"split.seed": 1},
-    "image_size, interpolation": {"image_size": 48},
+    "image_size, fit, interpolation": {"image_size": 48},
+    "white_16_bit": {"white_16_bit": 4095},
     "conv_base.name, conv_base.weights": {"conv_base.name": "mobilenet", "conv_base.weights": "random"},
     "conv_base.preprocessing, conv_base.precision": {"conv_base.preprocessing": "rescale"},
     "leakage.*": {"leakage.cosine_similarity": 0.1, "leakage.hash_bits": 64},
@@ -125,7 +126,8 @@ def with_what_follows(stages: set[str]) -> set[str]:
 # a fine-tuned model change is run for real by the other rows.
 FIRST = {
     "split.*": ("split_dataset",),
-    "image_size, interpolation": ("extract_features", "extract_views"),
+    "image_size, fit, interpolation": ("extract_features", "extract_views"),
+    "white_16_bit": ("split_dataset", "extract_features"),
     "conv_base.name, conv_base.weights": ("fetch_weights", "extract_features"),
     "conv_base.preprocessing, conv_base.precision": ("extract_features", "extract_views"),
     "augmentation.*": ("extract_views",),

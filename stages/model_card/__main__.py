@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from stages.model_card.facts import describe_limits, digest, flatten, read_model
 from stages.model_card.markdown import render
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
+from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.reporting import sentences
 
 Values = Annotated[dict, Field(description="a section of parameters")]  # which the other stages check
 
 
-class Parameters(BaseModel):
+class Parameters(ImageInput):
     data: Values
     split: Values
-    image_size: int = Field(description="a whole number of pixels")
-    interpolation: str = Field(description="bilinear or nearest")
     conv_base: Values
     leakage: Values
     augmentation: Values

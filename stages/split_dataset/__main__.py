@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
+from stages.shared.pipeline.image_input import White16Bit
 from stages.shared.pipeline.parameters import Section, check_sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS
 from stages.split_dataset.assignment import Split, assign, count, deviation
@@ -17,7 +18,8 @@ from stages.split_dataset.labels import list_images
 
 # The sections of params.yaml: this stage alone minds those that nobody knows.
 SECTIONS = (
-    "data split image_size interpolation conv_base leakage augmentation head augmented fine_tune store gate"
+    "data split image_size fit interpolation white_16_bit conv_base leakage augmentation head augmented "
+    "fine_tune store gate"
 ).split()
 
 
@@ -25,11 +27,13 @@ class Data(Section):
     images: str = Field(min_length=1, description="the path of a folder of images")
     labels_from: str = Field(min_length=1, description="folder, filename or the path of a CSV file")
     on_bad_image: Literal["fail", "exclude"] = Field(description="fail or exclude")
+    max_megapixels: float = Field(gt=0, allow_inf_nan=False, description="a number of megapixels above 0")
 
 
 class Parameters(BaseModel):
     data: Data
     split: Split
+    white_16_bit: White16Bit
 
 
 def main(*, splits: Path, metrics: Path) -> None:
@@ -41,9 +45,10 @@ def main(*, splits: Path, metrics: Path) -> None:
     """
     parameters = read_parameters(Parameters)
     check_sections(SECTIONS)
-    images, split = Path(parameters.data.images), parameters.split
-    table = list_images(images, parameters.data.labels_from, split.group_by)
-    table, excluded = check_images(table, images, parameters.data.on_bad_image)
+    data, split = parameters.data, parameters.split
+    images, white = Path(data.images), parameters.white_16_bit
+    table = list_images(images, data.labels_from, split.group_by)
+    table, excluded, odd = check_images(table, images, data.on_bad_image, data.max_megapixels, white)
     check_labels(table, images)
     table["class_index"] = pd.factorize(table["label"], sort=True)[0]
     table["key"] = table["sha256"] if split.group_by is None else join(table)
@@ -58,6 +63,7 @@ def main(*, splits: Path, metrics: Path) -> None:
         "images": counts,
         "identical_images": int(table.duplicated("sha256").sum()),
         "excluded_images": excluded,
+        **odd,
     }
     groups = {}
     if split.group_by is not None:
