@@ -42,7 +42,7 @@ def read(image: pd.Series, folder: Path, white_16_bit: int) -> Image.Image:
     with opened(read_unchanged(folder / image["path"], image["sha256"])) as file:
         pixels = decode(file, white_16_bit)
         pixels.thumbnail((PIXELS, PIXELS))
-        return pixels
+        return pixels.copy()
 
 
 def show(axes: Axes, image: pd.Series, pixels: Image.Image, note: str) -> None:

@@ -54,6 +54,7 @@ def look(
                 picture = decode(file, image_input.white_16_bit)
                 pixels = resize(picture, image_input)
                 picture.thumbnail((SIDE, SIDE))
+                picture = picture.copy()
             heats = []
             for name in dict.fromkeys((image["predicted"], image["label"])):
                 heat = heat_map(pixels, classifier.class_names.index(name))

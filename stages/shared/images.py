@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import cache
 from hashlib import sha256
 from io import BytesIO
@@ -47,7 +47,7 @@ PNG_TURNS = (
     b"XML:com.adobe.xmp\0",
 )  # texts that may hold an orientation
 BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281  # TIFF tags
-SUBFILE_TYPE, DNG_VERSION = 254, 50706
+SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
 KINDS = {  # what a file of a format that is not read begins with, from a place on
     (0, b"\xff\x0a"): "a JPEG XL image",
     (0, b"\0\0\0\x0cJXL "): "a JPEG XL image",
@@ -67,6 +67,8 @@ KINDS = {  # what a file of a format that is not read begins with, from a place 
     (4, b"ftypisom"): "a video",
     (4, b"ftypmp4"): "a video",
     (4, b"ftypavc1"): "a video",
+    (0, b"II*\0"): "a TIFF image that is damaged or of an unusual kind",
+    (0, b"MM\0*"): "a TIFF image that is damaged or of an unusual kind",
     (4, b"ftyphe"): "a HEIC image that is damaged or of an unusual kind",
     (4, b"ftypmif1"): "a HEIC image that is damaged or of an unusual kind",
     (0, b"PK\x03\x04"): "a ZIP archive",
@@ -84,8 +86,9 @@ class ImagesFolder(PartOfSection):
 
 @contextmanager
 def opened(data: bytes, most: float | None = None, said: str = "megapixels") -> Iterator[ImageFile.ImageFile]:
-    """Give the image file in `data`, its bytes, to be decoded inside the block: of large ones one at a time.
+    """Give the image file in `data`, its bytes, to be decoded inside the block, at whose end its pixels are gone.
 
+    Of large images there is one at a time.
     Raises OSError, ValueError or SyntaxError, as Pillow does, where `data` is no image, of a format
     that is not read, or of more than `most` megapixels, which `said` names.
     """
@@ -96,17 +99,13 @@ def opened(data: bytes, most: float | None = None, said: str = "megapixels") -> 
         file = Image.open(BytesIO(without_metadata(data)))
     except Image.UnidentifiedImageError:
         raise ValueError(f"{kind_of(data)}: convert it to JPEG or PNG") from None
-    with file:
-        width, height = file.size
-        if most is not None and width * height > most * 1e6:
-            raise ValueError(f"it has {width:,} × {height:,} pixels, more than {most:g} {said}")
-        tags = getattr(file, "tag_v2", {})
-        if (
-            DNG_VERSION in tags or tags.get(SUBFILE_TYPE, 0) & 1
-        ):  # Pillow would take the preview for the photo
-            raise ValueError("a camera's raw file: convert it to JPEG or PNG")
-        with ONE_LARGE if width * height > LARGE else nullcontext():
-            yield file
+    width, height = file.size
+    if most is not None and width * height > most * 1e6:
+        raise ValueError(f"it has {width:,} × {height:,} pixels, more than {most:g} {said}")
+    if is_raw(file, data):
+        raise ValueError("a camera's raw file: convert it to JPEG or PNG")
+    with ONE_LARGE if width * height > LARGE else nullcontext(), closing(file):
+        yield file
 
 
 @cache
@@ -114,6 +113,7 @@ def prepare_pillow() -> None:
     """Let Pillow read HEIC, and have it neither warn of nor refuse sizes, which `opened` does."""
     pi_heif.register_heif_opener()
     Image.MAX_IMAGE_PIXELS = None
+    Image.core.set_block_size(2**26)  # bytes: in smaller pieces glibc keeps what a thread has freed
     PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # bytes of a text that holds an orientation, unpacked
 
 
@@ -137,7 +137,7 @@ def without_metadata(data: bytes) -> bytes:
 
 def _turns(kind: bytes, chunk: memoryview) -> bool:
     """Return whether a whole `chunk` of a PNG may hold an orientation."""
-    text = kind in (b"tEXt", b"zTXt", b"iTXt") and len(chunk) < 2**20
+    text = kind in (b"tEXt", b"zTXt", b"iTXt") and len(chunk) < 2**25
     orients = kind == b"eXIf" or (text and bytes(chunk[8:40]).startswith(PNG_TURNS))
     return orients and crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
 
@@ -149,6 +149,13 @@ def kind_of(data: bytes) -> str:
         return "an SVG drawing"
     found = (kind for (place, magic), kind in KINDS.items() if data.startswith(magic, place))
     return next(found, "not an image, or of a format that is not read")
+
+
+def is_raw(file: ImageFile.ImageFile, data: bytes) -> bool:
+    """Return whether a TIFF is a camera's raw file: Pillow would take the preview in it for the photo."""
+    tags = getattr(file, "tag_v2", {})
+    preview = tags.get(SUBFILE_TYPE, 0) & 1 and SUB_IFDS in tags
+    return bool(preview) or DNG_VERSION in tags or data.startswith(b"CR", 8)
 
 
 def decode(file: ImageFile.ImageFile, white_16_bit: int) -> Image.Image:
@@ -190,22 +197,36 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def white_of(file: ImageFile.ImageFile) -> int | None:
-    """Return which of its values of 16 bits a `file` that is not yet decoded says is white; None where it does not.
+    """Return which value of 16 bits a `file` that is not yet decoded says is white; None where it does not.
 
     A PNG's sBIT chunk is not asked: by the standard it says how many bits a picture once had, in
     values that are scaled to all 16.
     """
+    bits = bits_of(file)
     tags = getattr(file, "tag_v2", None)
-    if tags:
-        bits, highest = tags.get(BITS_PER_SAMPLE, (1,))[0], tags.get(MAX_SAMPLE_VALUE, (0,))[0]
-        if 8 < bits < 16:
-            return 2**bits - 1
-        # Some write there the highest value that an image happens to have, which is no such number.
-        return highest if highest in [2**n - 1 for n in range(8, 16)] else None
-    scale = file.tile[0].args if file.tile else None
-    if file.format == "PPM" and isinstance(scale, tuple):  # Pillow scales by the maximum in the header
-        return 65535 if scale[-1] != 65535 else None
-    return 65535 if file.format == "JPEG2000" else None  # Pillow scales by its number of bits
+    if tags is None:  # Pillow scales values of fewer bits to all 16
+        return 65535 if bits < 16 else None
+    if bits < 16:
+        return 2**bits - 1
+    # Some write there the highest value that an image happens to have, which is no such number.
+    highest = tags.get(MAX_SAMPLE_VALUE, (0,))[0]
+    return highest if highest in [2**n - 1 for n in range(8, 16)] else None
+
+
+def bits_of(file: ImageFile.ImageFile) -> int:
+    """Return with how many bits a value is written in a `file` that is not yet decoded: 16, or fewer."""
+    if hasattr(file, "tag_v2"):
+        return max(file.tag_v2.get(BITS_PER_SAMPLE, (1,)))  # pyright: ignore[reportAttributeAccessIssue]
+    if file.format == "JPEG2000" and file.fp:
+        file.fp.seek(0)
+        header = file.fp.read()
+        return (header[header.index(b"\xff\x4f\xff\x51") + 42] & 127) + 1  # of the first component
+    how = file.tile[0].args if file.tile else None
+    if file.format == "PPM" and isinstance(how, tuple):
+        return (
+            int(how[-1]).bit_length() if how[-1] in (255, 65535) else 15
+        )  # the highest value, by which Pillow scales
+    return 16 if ";16" in f"{file.mode} {how}" else 8
 
 
 def in_8_bits(values: np.ndarray, file: ImageFile.ImageFile, white: int) -> np.ndarray:
@@ -224,10 +245,9 @@ def in_8_bits(values: np.ndarray, file: ImageFile.ImageFile, white: int) -> np.n
 
 def depth_of_unknown_white(file: ImageFile.ImageFile) -> Literal["grey", "colour"] | None:
     """Return what a `file` of 16 bits a value, not yet decoded, shows where it does not say its white; or None."""
-    bits = max(getattr(file, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,)))
-    if (bits == 16 or ";16" in f"{file.mode} {file.tile}") and not white_of(file):
-        return "grey" if file.mode.startswith("I") else "colour" if file.mode in ("RGB", "RGBA") else None
-    return None
+    if bits_of(file) != 16 or white_of(file):
+        return None
+    return "grey" if file.mode.startswith("I") else "colour" if file.mode in ("RGB", "RGBA") else None
 
 
 def place(width: float, height: float, image_input: ImageInput) -> tuple[Box, tuple[int, int, int, int]]:

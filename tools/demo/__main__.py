@@ -117,11 +117,13 @@ def create_app() -> flask.Flask:
             try:
                 with opened(file.read(), MEGAPIXELS) as opened_file:
                     image = decode(opened_file, image_input.white_16_bit)
-                    pixels = resize(image, image_input)
+                    pixels, size = resize(image, image_input), image.size
+                    image.thumbnail((SIDE, SIDE))
+                    image = image.copy()
             except Exception as error:  # Pillow's plugins raise many kinds on broken files
                 fault = fault_of(error)
                 return page(name, problem=f"{quoted(file.filename)} cannot be used: {fault}."), 400
-            return page(name, file=file.filename, found=look(model, image, pixels))
+            return page(name, file=file.filename, found=look(model, image, size, pixels))
 
     @app.errorhandler(413)
     def refuse_large(_):
@@ -152,8 +154,8 @@ def load(name: str) -> Model:
     return Model(classifier, compiled(classifier.network), grad_cam(classifier.network))
 
 
-def look(model: Model, image: Image.Image, pixels: np.ndarray) -> dict:
-    """Return what there is to show of `image`, given its `pixels` as the model takes them.
+def look(model: Model, image: Image.Image, size: tuple[int, int], pixels: np.ndarray) -> dict:
+    """Return what there is to show of `image`, made small, given its `size` and its `pixels` as the model takes them.
 
     Its class, the probabilities of all classes, its own first and then the highest, and both pictures as
     data URIs.
@@ -163,8 +165,7 @@ def look(model: Model, image: Image.Image, pixels: np.ndarray) -> dict:
     twice = per_class(model.infer(np.stack([pixels, pixels]))[0])
     probabilities, predicted = twice[0], int(predict_classes(twice, model.classifier.threshold)[0])
     heat = model.heat_map(pixels, predicted)
-    width, height = image.size
-    image.thumbnail((SIDE, SIDE))
+    width, height = size
     placed = on_image(heat, *image.size, model.classifier.image_input)
     return {
         "predicted": names[predicted],
