@@ -313,8 +313,11 @@ def read_pixels(path: Path, digest: str, image_input: ImageInput) -> np.ndarray:
 
 
 def block_for(image_size: int) -> int:
-    """Return how many images of `image_size` × `image_size` pixels go through the base together: 1 to BLOCK."""
-    return min(BLOCK, max(1, ACTIVATIONS // (image_size**2 * 64 * 4)))
+    """Return how many images of `image_size` × `image_size` pixels go through the base together: 2 to BLOCK.
+
+    Never one alone: TensorFlow sums it in another order, and a row would depend on the size of its block.
+    """
+    return min(BLOCK, max(2, ACTIVATIONS // (image_size**2 * 64 * 4)))
 
 
 def read_blocks(
