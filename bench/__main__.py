@@ -31,6 +31,7 @@ SETTINGS = {
     "data.on_bad_image": "fail",
     "split.group_by": None,
     "image_size": 150,
+    "fit": "squash",
     "conv_base.name": "vgg16",
     "conv_base.weights": "imagenet",
     "conv_base.precision": "auto",

@@ -143,7 +143,7 @@ def test_a_row_depends_on_no_other_image(trained, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_row_does_not_depend_on_its_place():
+def test_a_row_depends_neither_on_its_place_nor_on_the_size_of_its_block():
     """TensorFlow's own convolutions, without oneDNN, break this on several cores."""
     base = conv_base.build("vgg16", 64)
     run_base = forward(base, [base.layers[-1].name])
@@ -154,6 +154,8 @@ def test_a_row_does_not_depend_on_its_place():
     for _ in range(4):
         order = rng.permutation(BLOCK)
         np.testing.assert_array_equal(run_base(pixels[order])[0], features[order])
+    for block in (2, 3, 16):
+        np.testing.assert_array_equal(run_base(pixels[:block])[0], features[:block])
 
 
 @pytest.mark.parametrize("set_by_user, found", [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])

@@ -41,11 +41,8 @@ TURNS = {  # what makes an image of each EXIF orientation upright
 }
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # chunks that decide about pixels beside the critical ones
-PNG_TURNS = (
-    b"exif\0",
-    b"Raw profile type exif\0",
-    b"XML:com.adobe.xmp\0",
-)  # texts that may hold an orientation
+# Texts that may hold an orientation.
+PNG_TURNS = (b"exif\0", b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281  # TIFF tags
 SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
 KINDS = {  # what a file of a format that is not read begins with, from a place on
@@ -223,9 +220,7 @@ def bits_of(file: ImageFile.ImageFile) -> int:
         return (header[header.index(b"\xff\x4f\xff\x51") + 42] & 127) + 1  # of the first component
     how = file.tile[0].args if file.tile else None
     if file.format == "PPM" and isinstance(how, tuple):
-        return (
-            int(how[-1]).bit_length() if how[-1] in (255, 65535) else 15
-        )  # the highest value, by which Pillow scales
+        return 16 if how[-1] == 65535 else 8  # by another highest value than that Pillow scales
     return 16 if ";16" in f"{file.mode} {how}" else 8
 
 
