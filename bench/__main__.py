@@ -33,6 +33,7 @@ SETTINGS = {
     "split.given": None,
     "split.group_by": None,
     "image_size": 150,
+    "fit": "squash",
     "conv_base.name": "vgg16",
     "conv_base.weights": "imagenet",
     "conv_base.precision": "auto",

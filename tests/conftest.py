@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages.shared.pipeline.image_input import ImageInput
 from tests.warm_python import warm_python
 
 PROJECT = Path(__file__).parents[1]
@@ -91,6 +92,12 @@ def write_parameters(folder: Path, changes: dict, source: Path = DEFAULTS) -> No
             section = section[part]
         section[name] = value
     yaml.dump(values, folder / "params.yaml")
+
+
+def image_input(image_size: int = SIZE, **changes) -> ImageInput:
+    """Return how images go into a network by default, with `changes`."""
+    default = ImageInput(image_size=image_size, fit="squash", interpolation="bilinear", white_16_bit=65535)
+    return ImageInput(**{**default.model_dump(), **changes})
 
 
 def states(message: str, *facts: object) -> bool:

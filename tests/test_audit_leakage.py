@@ -151,7 +151,7 @@ def test_mirroring_flips_the_bits_of_odd_horizontal_frequencies():
 
 def hashed(directions: np.ndarray) -> Images:
     """Return images with these directions, and a hash of 0."""
-    images = Images(pd.DataFrame(), directions, Path())
+    images = Images(pd.DataFrame(), directions, Path(), 65535)
     images._hashes = dict.fromkeys(range(len(directions)), 0)
     return images
 

@@ -17,11 +17,12 @@ from stages.shared.images import BLOCK, read_blocks, read_pixels
 from stages.shared.network import conv_base, model_file
 from stages.shared.network.freeze_point import freeze
 from stages.shared.network.inference import forward
+from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
 from stages.shared.training.head import add_head
 from stages.train_head import Parameters as HeadParameters
-from tests.conftest import CLASSES, SIZE, THREE_CLASSES, TRAINED, change, run, variables_for
+from tests.conftest import CLASSES, SIZE, THREE_CLASSES, TRAINED, change, image_input, run, variables_for
 
 WEIGHTS = Path("data/weights/conv_base.weights.h5")
 
@@ -38,7 +39,9 @@ def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
     classifier.compile(keras.optimizers.RMSprop(rate), loss="binary_crossentropy", jit_compile=False)
     augmentation = read_parameters(Augmented).augmentation
     images = zip(split["path"], split["sha256"], strict=True)
-    pixels = np.stack([read_pixels(Path("images") / path, digest, 64, "bilinear") for path, digest in images])
+    pixels = np.stack(
+        [read_pixels(Path("images") / path, digest, image_input(64)) for path, digest in images]
+    )
     labels = split["class_index"].to_numpy("float32")
     for epoch in range(training.epochs):
         view = epoch % augmentation.views
@@ -107,7 +110,7 @@ def assert_saved_models_predict_what_evaluate_found(classes: tuple[str, ...], si
         table = pd.read_csv(f"data/evaluation/{name}_predictions.csv")
         metadata, output = json.loads(line)
         assert metadata["class_names"] == list(classes)
-        assert (metadata["image_size"], metadata["interpolation"]) == (size, "bilinear")
+        assert ImageInput(**metadata) == image_input(size)
         assert (metadata["threshold"] is None) == (len(classes) > 2)
         columns = [f"probability_{label}" for label in (classes[1:] if len(classes) == 2 else classes)]
         np.testing.assert_allclose(np.array(output), table[columns].to_numpy(), atol=1e-6)
@@ -134,12 +137,12 @@ def test_a_row_depends_on_no_other_image(trained, monkeypatch):
     stored = np.load("data/features/test.npy", allow_pickle=False)
     for row in range(len(split)):
         alone = split.iloc[[row]]
-        _, pixels = next(read_blocks(alone, Path("images"), SIZE, "bilinear"))
+        _, pixels = next(read_blocks(alone, Path("images"), image_input()))
         np.testing.assert_array_equal(run_base(pixels)[0][0], stored[row])
 
 
 @pytest.mark.slow
-def test_a_row_does_not_depend_on_its_place():
+def test_a_row_depends_neither_on_its_place_nor_on_the_size_of_its_block():
     """TensorFlow's own convolutions, without oneDNN, break this on several cores."""
     base = conv_base.build("vgg16", 64)
     run_base = forward(base, [base.layers[-1].name])
@@ -150,6 +153,8 @@ def test_a_row_does_not_depend_on_its_place():
     for _ in range(4):
         order = rng.permutation(BLOCK)
         np.testing.assert_array_equal(run_base(pixels[order])[0], features[order])
+    for block in (2, 3, 16):
+        np.testing.assert_array_equal(run_base(pixels[:block])[0], features[:block])
 
 
 @pytest.mark.parametrize("set_by_user, found", [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
@@ -171,7 +176,7 @@ def test_views_hold_the_base_on_each_view_and_their_activations_lead_to_their_fe
     split = read_split(Path("data/splits/train.csv"))
     for view, row in [(0, 0), (1, 13)]:
         digest = split["sha256"][row]
-        pixels = read_pixels(Path("images") / split["path"][row], digest, 64, "bilinear")[np.newaxis]
+        pixels = read_pixels(Path("images") / split["path"][row], digest, image_input(64))[np.newaxis]
         image = AugmentedView(augmentation, view).draw(pixels, [digest])
         np.testing.assert_allclose(base(image)[0].numpy(), features[view, row], rtol=1e-4, atol=1e-3)
     top = keras.Model(base.get_layer("block4_pool").output, base.output)

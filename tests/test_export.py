@@ -102,7 +102,9 @@ def test_every_format_predicts_the_same(project, capsys, form):
         "class_names": list(CLASSES),
         "threshold": model_file.load(Path("data/models/fine_tuned.keras")).threshold,
         "image_size": SIZE,
+        "fit": "squash",
         "interpolation": "bilinear",
+        "white_16_bit": 65535,
         "computes_in": "float32",
     }
 

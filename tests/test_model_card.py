@@ -21,7 +21,7 @@ from stages.shared.network.freeze_point import freeze
 from stages.shared.network.model_file import Classifier
 from stages.shared.reporting import sentences
 from stages.shared.training.head import Head, add_head
-from tests.conftest import PROJECT, change, run, split_record, states
+from tests.conftest import PROJECT, change, image_input, run, split_record, states
 
 CARD = Path("metrics/model_card.md")
 ODD = "a|b *c* `d` <e> [f](g) &lt; _h_ \\"
@@ -185,7 +185,9 @@ def test_what_a_real_model_says_of_itself(tmp_path, arithmetic):
     base = build("mobilenet", 32, computes_in=arithmetic)
     classifier = add_head(base, Head(pooling="average", units=2, dropout=0), 3, seed=0)
     freeze(classifier, "conv_pw_11_relu")
-    model_file.save(Classifier(classifier, ["a", "b", "c"], None, "bilinear"), tmp_path / "fine_tuned.keras")
+    model_file.save(
+        Classifier(classifier, ["a", "b", "c"], None, image_input()), tmp_path / "fine_tuned.keras"
+    )
     assert read_model(tmp_path / "fine_tuned.keras") == {
         "keras": keras.__version__,
         "arithmetic": arithmetic,

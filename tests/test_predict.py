@@ -18,7 +18,7 @@ from stages.shared.images import BLOCK, read_pixels
 from stages.shared.network import model_file
 from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.splits import read_split
-from tests.conftest import CLASSES, SIZE, change, refused, states, variables_for
+from tests.conftest import CLASSES, SIZE, change, image_input, refused, states, variables_for
 from tools.predict import __main__ as predict
 from tools.predict.image_files import find
 
@@ -73,14 +73,14 @@ def test_agrees_with_evaluate(project, capsys, model):
 
 
 def test_more_than_two_classes(project, capsys):
-    pixels = keras.Input((8, 8, 3))
+    pixels = keras.Input((SIZE, SIZE, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(pixels)
     output = keras.layers.Dense(3, activation="softmax", kernel_initializer=keras.initializers.Identity(0.1))
     classifier = keras.Model(pixels, output(pooled))
-    colours = Classifier(classifier, ["red", "green", "NA"], None, "bilinear")
+    colours = Classifier(classifier, ["red", "green", "NA"], None, image_input())
     model_file.save(colours, Path("colours.keras"))
     image = some_images(1)[0]
-    pixels = predict.read(image, 8, "bilinear")
+    pixels = predict.read(image, image_input())
     assert isinstance(pixels, np.ndarray)
     mean = pixels.mean(axis=(0, 1))
     row = predictions(capsys, [image], "colours.keras").iloc[0]
@@ -89,27 +89,30 @@ def test_more_than_two_classes(project, capsys):
     assert row.iloc[2:].astype(float).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
-def test_pixels_are_those_of_training(project, interpolation):
+@pytest.mark.parametrize(
+    "interpolation, fit", [("bilinear", "squash"), ("nearest", "squash"), ("bilinear", "pad")]
+)
+def test_pixels_are_those_of_training(project, interpolation, fit):
     image = read_split(Path("data/splits/train.csv")).iloc[0]
     path = Path("images", image["path"])
-    expected = read_pixels(path, image["sha256"], SIZE, interpolation)
-    np.testing.assert_array_equal(predict.read(str(path), SIZE, interpolation), expected)
+    how = image_input(interpolation=interpolation, fit=fit)
+    expected = read_pixels(path, image["sha256"], how)
+    np.testing.assert_array_equal(predict.read(str(path), how), expected)
 
 
 def test_a_model_predicts_as_it_was_trained_whatever_params_yaml_says(project, capsys):
-    """Its interpolation and image size are its own; and without params.yaml it predicts too."""
+    """Its interpolation, fit and image size are its own; and without params.yaml it predicts too."""
     bilinear = predictions(capsys, some_images(4))
-    change(interpolation="nearest", image_size=96)
+    change(interpolation="nearest", image_size=96, fit="crop", white_16_bit=255)
     assert predictions(capsys, some_images(4)).equals(bilinear)
     Path("params.yaml").unlink()
     assert predictions(capsys, some_images(4)).equals(bilinear)
     trained = model_file.load(Path("data/models/head.keras"))
-    model_file.save(trained._replace(interpolation="nearest"), Path("nearest.keras"))
     column = f"probability_{CLASSES[0]}"
-    assert (
-        predictions(capsys, some_images(4), "nearest.keras")[column] - bilinear[column]
-    ).abs().min() > 1e-4
+    for other in (image_input(interpolation="nearest"), image_input(fit="crop")):
+        model_file.save(trained._replace(image_input=other), Path("other.keras"))
+        found = predictions(capsys, some_images(4), "other.keras")
+        assert (found[column] - bilinear[column]).abs().min() > 1e-4
 
 
 def test_formats_hold_the_same(project, capsys):
@@ -217,7 +220,7 @@ def test_links_to_folders_are_named_or_followed(tree):
     assert find("linked") == ["linked/more", "linked/1.png"]
     followed = ["linked/1.png", "linked/more/1.png", "linked/more/2.png"]
     assert find("linked/**") == [*followed, "linked/more/b/5[1].png", "linked/more/b/c/3.png"]
-    assert states(str(predict.read("linked/more", 32, "bilinear")), "folder", "link")
+    assert states(str(predict.read("linked/more", image_input())), "folder", "link")
 
 
 def test_paths_on_standard_input(tree, monkeypatch):
@@ -231,7 +234,7 @@ def test_at_most_two_blocks_are_read_ahead(monkeypatch):
     done = []
     monkeypatch.setattr(predict, "read", lambda path, **_: done.append(path) or path)
     paths = [str(number) for number in range(BLOCK * 4 + 3)]
-    blocks = predict.read_blocks(paths, SIZE, "bilinear")
+    blocks = predict.read_blocks(paths, BLOCK, image_input())
     first = next(blocks)
     assert first == (paths[:BLOCK], paths[:BLOCK])
     assert set(paths[:BLOCK]) <= set(done) <= set(paths[: 2 * BLOCK])

@@ -23,7 +23,7 @@ from stages.report import examples, results
 from stages.report.charts import draw_learning_curves
 from stages.shared.evaluation.intervals import mcnemar
 from stages.shared.evaluation.metrics import evaluate_predictions, precision_recall_curve, roc_curve
-from stages.shared.images import decode
+from stages.shared.images import decode, opened
 from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
 from stages.shared.network.model_file import Classifier
@@ -31,7 +31,7 @@ from stages.shared.network.prediction import predict_classes
 from stages.shared.pipeline.splits import read_class_names, read_split
 from stages.shared.reporting import sentences
 from stages.shared.reporting.grad_cam import grad_cam, last_maps
-from stages.shared.reporting.thumbnails import as_uri, overlay
+from stages.shared.reporting.thumbnails import as_uri, on_image, overlay
 from stages.shared.training.head import Head, add_head
 from stages.shared.training.history import write_epochs
 from tests.browser import CHROMIUM
@@ -41,6 +41,7 @@ from tests.conftest import (
     TRAINED,
     class_folders,
     draw_images,
+    image_input,
     place_weights,
     refused,
     run,
@@ -196,7 +197,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     Path("metrics/evaluation.json").write_text(json.dumps(evaluation))
     head = Head(pooling="average", units=4, dropout=0.5)
     classifier = add_head(build("mobilenet", 32), head, classes, seed=0)
-    saved = Classifier(classifier, names, threshold, "bilinear")
+    saved = Classifier(classifier, names, threshold, image_input())
     model_file.save(saved, Path("data/models/fine_tuned.keras"))
 
 
@@ -398,7 +399,41 @@ def test_a_heat_map_lies_where_the_class_is():
     assert sentences.describe_place(blue) == "strongest at the lower centre"
     nothing = grad_cam(classifier)(np.zeros_like(image), 1)
     assert not nothing.any() and sentences.describe_place(nothing) == "nothing in the image speaks for it"
-    assert overlay(image, red) != overlay(image, nothing)
+    assert overlay(image, on_image(red, 32, 32, image_input())) != overlay(image, np.zeros((32, 32)))
+
+
+@pytest.mark.parametrize(
+    "fit, size, lit",
+    [
+        ("squash", (96, 64), (0, 48, 0, 32)),
+        ("crop", (96, 64), (16, 48, 0, 32)),
+        ("crop", (64, 96), (0, 32, 16, 48)),
+        ("pad", (128, 64), (0, 64, 0, 32)),
+    ],
+)
+def test_a_heat_map_lies_on_the_photo_where_the_network_saw_it(fit, size, lit):
+    """Of a map whose upper left quarter is hot."""
+    heat = np.zeros((32, 32), "float32")
+    heat[:16, :16] = 1
+    width, height = size
+    placed = on_image(heat, width, height, image_input(fit=fit))
+    assert placed.shape == (height, width)
+    expected = np.zeros((height, width))
+    left, right, upper, lower = lit
+    expected[upper:lower, left:right] = 1
+    assert ((placed > 0.38) == expected).all()  # between cells it falls from 1 to 0, at corners in both ways
+
+
+def test_what_the_network_did_not_see_has_no_heat():
+    placed = on_image(np.ones((4, 4), "float32"), 40, 20, image_input(fit="crop"))
+    assert (placed[:, 10:30] == 1).all() and placed.sum() == 20 * 20
+
+
+def test_the_heat_of_the_border_around_a_photo_is_cut_away():
+    heat = np.ones((4, 4), "float32")
+    heat[1:3] = 0  # where a photo twice as wide as high lies
+    placed = on_image(heat, 40, 20, image_input(fit="pad"))
+    assert not placed[5:15].any() and placed.max() < 0.5  # halfway to the border's cells at its edges
 
 
 def browse(page: Path, *options: str) -> subprocess.CompletedProcess:
@@ -430,7 +465,8 @@ def test_thumbnails_do_not_carry_comments():
     """A GIF's may be longer than a JPEG's, which ended the report."""
     file = BytesIO()
     Image.new("P", (8, 8)).save(file, "GIF", comment=b"a secret" * 10_000)
-    _, _, encoded = as_uri(decode(file.getvalue())).partition(",")
+    with opened(file.getvalue()) as read:
+        _, _, encoded = as_uri(decode(read, white_16_bit=65535)).partition(",")
     assert b"secret" not in b64decode(encoded)
 
 
@@ -453,7 +489,7 @@ def test_both_colour_schemes(inside):
 
 def test_which_images_are_wrong_and_uncertain(monkeypatch):
     """Uncertain is what is near the threshold, on either side."""
-    monkeypatch.setattr(examples, "thumbnail", lambda image, folder: image["path"])
+    monkeypatch.setattr(examples, "thumbnail", lambda image, *_: image["path"])
     dog = np.array([0.95, 0.70, 0.66, 0.50, 0.05, 0.90], "float32")
     probabilities, truth = np.column_stack([1 - dog, dog]), np.array([1, 1, 1, 0, 0, 0])
     predicted = (dog > 0.68).astype(int)
@@ -475,7 +511,7 @@ def test_which_images_are_wrong_and_uncertain(monkeypatch):
     columns = [f"{split}_{figure}" for split in ("train", "validation") for figure in ("accuracy", "loss")]
     history = pd.DataFrame(0.5, index=[1], columns=columns)
     result = results.Result(found, images, probabilities, pd.DataFrame(), history)
-    described = results.describe("head", result, ["cat", "dog"], Path("images"))
+    described = results.describe("head", result, ["cat", "dog"], Path("images"), 65535)
     assert [image["path"] for image in described["wrong"]] == ["f", "c"]
     assert [image["path"] for image in described["uncertain"]] == ["b", "c", "d", "f", "a", "e"][
         : examples.SHOWN

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from stages.shared.pipeline.splits import SPLITS, check_complete
 from stages.split_dataset.assignment import Split, assign
@@ -269,6 +270,38 @@ def test_all_bad_images_are_listed_at_once(workspace):
     facts = {"apple/3.png": "truncated", "pear/5.png": "empty", "pear/notes.txt": "not an image"}
     for line, (file, reason) in zip(bad, facts.items(), strict=True):
         assert states(line, f"images/{file}", reason)
+
+
+def test_an_image_that_is_too_large_is_a_bad_one(workspace):
+    draw_images(Path("images"), ["apple/large.png"], size=(60, 40))
+    facts = ("1 of 31", "images/apple/large.png", "40 × 60 pixels", 0.0023, "data.max_megapixels")
+    assert fails(*facts, data__max_megapixels=0.0023)
+
+
+def test_images_of_16_bits_that_come_out_dark_are_counted(workspace, capsys):
+    values = np.random.default_rng(0).integers(0, 4096, (8, 8)).astype("uint16")
+    grey = Image.fromarray(values)
+    for number in range(3):
+        grey.save(f"images/apple/12 bits {number}.png")
+    Image.fromarray(values * 16).save("images/apple/16 bits.png")
+    colour = b"P6 8 8 65535\n" + values.repeat(3).astype(">u2").tobytes()
+    Path("images/pear/colour.ppm").write_bytes(colour)
+    grey.save("images/pear/pages.tif", save_all=True, append_images=[grey])
+    change(split__train=None)
+    run("split_dataset")
+    said = capsys.readouterr().out.splitlines()
+    assert states(said[0], "4 grey files of 16 bits", "white_16_bit: 65535", "12 bits", 4095)
+    assert states(said[1], "1 colour files of 16 bits") and states(said[2], "1 TIFF files", "first")
+    counts = {"dark_16_bit_images": 4, "dark_16_bit_colour_images": 1, "images_with_more_pages": 1}
+    assert counts.items() <= report().items()
+    Path("images/apple/16 bits.png").unlink()
+    change(white_16_bit=4095)
+    run("split_dataset")
+    said = capsys.readouterr().out
+    assert "grey files" not in said and "dark_16_bit_images" not in report()
+    shutil.rmtree("data/splits")
+    Path("metrics/split.json").unlink()
+    assert fails("4 of 35", "apple/12 bits 0.png", "white_16_bit: 2000", white_16_bit=2000)
 
 
 def test_excluded_images_are_recorded(workspace):

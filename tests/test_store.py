@@ -228,7 +228,9 @@ def test_only_what_is_new_is_computed(filled):
 def test_nothing_is_taken_that_was_computed_otherwise(filled, capsys):
     for section, other in {
         "image_size": 48,
+        "fit": "pad",
         "interpolation": "nearest",
+        "white_16_bit": 4095,
         "conv_base__preprocessing": "rescale",
         "conv_base__precision": "bfloat16",
         "conv_base__weights": "random",

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
 from stages.shared.evaluation.intervals import mcnemar, wilson
-from stages.shared.images import decode
+from stages.shared.images import decode, opened
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import atomic_write
 from tools.shared.revisions import Files
@@ -126,7 +126,8 @@ def describe_difference(both: pd.DataFrame) -> str:
 def draw(flipped: dict[str, pd.DataFrame], files: Files) -> Figure:
     """Draw up to SHOWN images of each model and direction, the most confident first."""
     matplotlib.rcParams["text.parse_math"] = False  # names may have dollar signs
-    folder = YAML(typ="safe").load(files.read("params.yaml"))["data"]["images"]
+    parameters = YAML(typ="safe").load(files.read("params.yaml"))
+    folder, white = parameters["data"]["images"], parameters.get("white_16_bit", 65535)  # of older revisions
     rows = []
     for model, table in flipped.items():
         for title, chosen in (("corrected", right(table, "_after")), ("spoiled", ~right(table, "_after"))):
@@ -141,7 +142,8 @@ def draw(flipped: dict[str, pd.DataFrame], files: Files) -> Figure:
             content = files.read(f"{folder}/{image.path_after}")
             if sha256(content).hexdigest() != image.sha256:
                 raise UserError(f"{PICTURE} is not drawn: {image.path_after} has changed since that run.")
-            axes.imshow(np.asarray(decode(content)))
+            with opened(content) as file:
+                axes.imshow(np.asarray(decode(file, white)))
             axes.set_title(
                 f"{model}, {title}\n{Path(image.path_after).name}: {image.label}\n"
                 f"{image.predicted_before} {image.probability_before:.2f} → "

@@ -14,6 +14,7 @@ from stages.audit_leakage.picture import draw
 from stages.shared.images import ImagesFolder
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
+from stages.shared.pipeline.image_input import White16Bit
 from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS, read_split
 
@@ -23,6 +24,7 @@ IMAGE = ["split", "path", "label", "sha256"]
 
 class Parameters(Sections):
     data: ImagesFolder
+    white_16_bit: White16Bit
     leakage: Leakage
 
 
@@ -34,10 +36,10 @@ def main(*, splits: Path, features: Path, near_duplicates: Path, metrics: Path, 
     Writes: near_duplicates (.csv), metrics (.json), picture (.png)
     """
     parameters = read_parameters(Parameters)
-    folder = Path(parameters.data.images)
+    folder, white = Path(parameters.data.images), parameters.white_16_bit
     tables = {name: read_split(splits / f"{name}.csv").assign(split=name)[IMAGE] for name in SPLITS}
     directions = read_directions(features, tables)
-    images = {name: Images(tables[name], directions[name], folder) for name in SPLITS}
+    images = {name: Images(tables[name], directions[name], folder, white) for name in SPLITS}
     found, counts = [], {}
     for split, other in COMPARED:
         closest = find_closest(images[split], images[other], parameters.leakage, f"{split} in {other}")
@@ -49,7 +51,7 @@ def main(*, splits: Path, features: Path, near_duplicates: Path, metrics: Path, 
     with atomic_write(near_duplicates) as file:
         pairs.drop(columns=["sha256", "other_sha256"]).to_csv(file, index=False)
     write_json(metrics, {"near_duplicates": len(pairs), **counts, "test_images": test_images})
-    draw(pairs, folder, picture)
+    draw(pairs, folder, white, picture)
     print(
         f"{near_duplicates}, {metrics}, {picture}: {len(pairs)} near-duplicates; {test_images} of "
         f"{len(tables['test'])} test images have one in train or validation"

@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy.fft import dctn
 from tqdm import tqdm
 
-from stages.shared.images import decode, read_unchanged
+from stages.shared.images import decode, opened, read_unchanged
 from stages.shared.pipeline.arrays import StoredArray
 from stages.shared.pipeline.parameters import Section
 
@@ -34,9 +34,9 @@ class Leakage(Section):
 class Images:
     """The images of a split as they are compared: by `directions`, (n, channels) float32, and by hashes."""
 
-    def __init__(self, split: pd.DataFrame, directions: np.ndarray, folder: Path) -> None:
+    def __init__(self, split: pd.DataFrame, directions: np.ndarray, folder: Path, white: int) -> None:
         self.directions = directions
-        self._split, self._folder, self._hashes = split, folder, {}
+        self._split, self._folder, self._white, self._hashes = split, folder, white, {}
 
     def hashes(self, rows: np.ndarray) -> np.ndarray:
         """Return the perceptual hashes of `rows`, uint64; each image is decoded once, and only if asked for.
@@ -47,7 +47,8 @@ class Images:
             if row not in self._hashes:
                 image = self._split.iloc[row]
                 data = read_unchanged(self._folder / image["path"], image["sha256"])
-                self._hashes[row] = perceptual_hash(decode(data))
+                with opened(data) as file:
+                    self._hashes[row] = perceptual_hash(decode(file, self._white))
         return np.array([self._hashes[row] for row in rows], dtype="uint64")
 
 

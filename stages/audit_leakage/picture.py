@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
-from stages.shared.images import decode, read_unchanged
+from stages.shared.images import decode, opened, read_unchanged
 from stages.shared.pipeline.files import atomic_write
 
 SHOWN = 12  # pairs
@@ -14,7 +15,7 @@ PAIRS_A_LINE = 3
 PIXELS = 300  # of an image
 
 
-def draw(pairs: pd.DataFrame, folder: Path, picture: Path) -> None:
+def draw(pairs: pd.DataFrame, folder: Path, white_16_bit: int, picture: Path) -> None:
     """Draw `pairs`, the most similar first, side by side; of many the first and the last ones."""
     title, shown = f"Near-duplicates between the splits: {len(pairs)}", pairs
     if len(pairs) > SHOWN:
@@ -28,16 +29,24 @@ def draw(pairs: pd.DataFrame, folder: Path, picture: Path) -> None:
     for place, (_, pair) in zip(places.flat, shown.iterrows(), strict=False):
         left, right = place.subplots(1, 2)
         other = pair.filter(like="other_").rename(lambda name: name.removeprefix("other_"))
-        show(left, pair, folder, f"cosine similarity {pair['cosine_similarity']:.4f}")
-        show(right, other, folder, f"{pair['differing_bits']} of 64 bits differ")
+        show(
+            left, pair, read(pair, folder, white_16_bit), f"cosine similarity {pair['cosine_similarity']:.4f}"
+        )
+        show(right, other, read(other, folder, white_16_bit), f"{pair['differing_bits']} of 64 bits differ")
     with atomic_write(picture) as file:
         figure.savefig(file, dpi=100)
 
 
-def show(axes: Axes, image: pd.Series, folder: Path, note: str) -> None:
-    """Draw `image`, a row of the table of near-duplicates, under its split, label and name."""
-    pixels = decode(read_unchanged(folder / image["path"], image["sha256"]))
-    pixels.thumbnail((PIXELS, PIXELS))
+def read(image: pd.Series, folder: Path, white_16_bit: int) -> Image.Image:
+    """Return `image`, a row of the table of near-duplicates, in PIXELS at most; raises as read_unchanged does."""
+    with opened(read_unchanged(folder / image["path"], image["sha256"])) as file:
+        pixels = decode(file, white_16_bit)
+        pixels.thumbnail((PIXELS, PIXELS))
+        return pixels.copy()
+
+
+def show(axes: Axes, image: pd.Series, pixels: Image.Image, note: str) -> None:
+    """Draw the `pixels` of `image` under its split, label and name."""
     axes.imshow(pixels)
     axes.set_axis_off()
     label, name = (text if len(text) <= 30 else f"…{text[-29:]}" for text in (image["label"], image["path"]))

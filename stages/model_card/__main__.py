@@ -16,18 +16,16 @@ from stages.model_card.facts import describe_limits, digest, flatten, read_model
 from stages.model_card.markdown import render
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
-from stages.shared.pipeline.image_input import ImageSize, Interpolation
-from stages.shared.pipeline.parameters import Sections, read_parameters
+from stages.shared.pipeline.image_input import ImageInput
+from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.reporting import sentences
 
 Values = Annotated[dict, Field(description="a section of parameters")]  # which the other stages check
 
 
-class Parameters(Sections):
+class Parameters(ImageInput):
     data: Values
     split: Values
-    image_size: ImageSize
-    interpolation: Interpolation
     conv_base: Values
     leakage: Values
     augmentation: Values

@@ -48,7 +48,7 @@ def main(*, splits: Path, metrics: Path, tables: Path, fine_tuned: Path, report:
     results, differences = read_results(metrics, tables, test)
     measured = {model: result.metrics for model, result in results.items()}
     classifier = model_file.load(fine_tuned)
-    class_names = classifier.class_names
+    class_names, white = classifier.class_names, classifier.image_input.white_16_bit
     looks, cells = look(classifier, results["fine_tuned"].images, folder)
     largest = max(split["per_class"], key=itemgetter("train"))
     baseline = largest["test"] / len(test)
@@ -59,17 +59,19 @@ def main(*, splits: Path, metrics: Path, tables: Path, fine_tuned: Path, report:
         labels=sentences.LABELS,
         techniques=sentences.TECHNIQUES,
         conv_base=parameters.conv_base,
-        image_size=classifier.image_size,
+        image_size=classifier.image_input.image_size,
         split=split,
         data=[
             *sentences.describe_data(split),
             sentences.describe_leakage(leakage, measured, len(test)),
         ],
-        samples=choose_samples(train, folder),
+        samples=choose_samples(train, folder, white),
         measured=measured,
         accuracies=sentences.describe_accuracies(measured, largest["class"], baseline, len(test)),
         differences=[sentences.describe_difference(**pair) for pair in differences],
-        models={model: describe(model, result, class_names, folder) for model, result in results.items()},
+        models={
+            model: describe(model, result, class_names, folder, white) for model, result in results.items()
+        },
         charts=draw_all(results, baseline),
         roc=sentences.describe_roc(measured, class_names),
         precision_recall=sentences.describe_precision_recall(measured),

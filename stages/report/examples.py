@@ -2,20 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from PIL import Image
 
-from stages.shared.images import read_pixels
+from stages.shared.images import decode, opened, read_unchanged, resize
 from stages.shared.network.model_file import Classifier
 from stages.shared.reporting import sentences
 from stages.shared.reporting.grad_cam import grad_cam
-from stages.shared.reporting.thumbnails import as_uri, overlay, thumbnail
+from stages.shared.reporting.thumbnails import SIDE, as_uri, on_image, overlay, thumbnail
 
 SAMPLES = 60  # sample images, over all classes
 SHOWN = 6  # images of each kind
 
 
-def choose_samples(train: pd.DataFrame, folder: Path) -> dict[str, list[dict]]:
+def choose_samples(train: pd.DataFrame, folder: Path, white_16_bit: int) -> dict[str, list[dict]]:
     """Return some images of each class, as many of each, in the order of their SHA-256: no one's choice."""
     classes = train["label"].nunique()
     each = min(max(SAMPLES // classes, 1), 5)
@@ -23,15 +23,16 @@ def choose_samples(train: pd.DataFrame, folder: Path) -> dict[str, list[dict]]:
     chosen = chosen.sort_values("class_index", kind="stable").head(SAMPLES)
     return {
         str(label): [
-            {"path": image["path"], "uri": thumbnail(image, folder)} for _, image in images.iterrows()
+            {"path": image["path"], "uri": thumbnail(image, folder, white_16_bit)}
+            for _, image in images.iterrows()
         ]
         for label, images in chosen.groupby("label", sort=False)
     }
 
 
-def show(images: pd.DataFrame, folder: Path) -> list[dict]:
+def show(images: pd.DataFrame, folder: Path, white_16_bit: int) -> list[dict]:
     """Return the rows of `images` with their thumbnails."""
-    return [{**image, "uri": thumbnail(image, folder)} for _, image in images.iterrows()]
+    return [{**image, "uri": thumbnail(image, folder, white_16_bit)} for _, image in images.iterrows()]
 
 
 def look(
@@ -43,18 +44,23 @@ def look(
     wrong, one of the true class.
     """
     heat_map, cells = grad_cam(classifier.network), ()
+    image_input = classifier.image_input
     looks: dict[str, list[dict]] = {"wrong": [], "right": []}
     for kind, chosen in (("wrong", ~images["right"]), ("right", images["right"])):
         surest = images[chosen].sort_values(["confidence", "path"], ascending=[False, True])
         in_turn = surest.groupby("class_index").cumcount().sort_values(kind="stable").index[:SHOWN]
         for _, image in surest.loc[in_turn].iterrows():
-            size, interpolation = classifier.image_size, classifier.interpolation
-            pixels = read_pixels(folder / image["path"], image["sha256"], size, interpolation)
+            with opened(read_unchanged(folder / image["path"], image["sha256"])) as file:
+                picture = decode(file, image_input.white_16_bit)
+                pixels = resize(picture, image_input)
+                picture.thumbnail((SIDE, SIDE))
+                picture = picture.copy()
             heats = []
             for name in dict.fromkeys((image["predicted"], image["label"])):
                 heat = heat_map(pixels, classifier.class_names.index(name))
                 cells = heat.shape
-                place = sentences.describe_place(heat)
-                heats.append({"name": name, "place": place, "uri": overlay(pixels, heat)})
-            looks[kind].append({**image, "uri": as_uri(Image.fromarray(pixels)), "heats": heats})
+                placed = on_image(heat, *picture.size, image_input)
+                place = sentences.describe_place(placed)
+                heats.append({"name": name, "place": place, "uri": overlay(np.asarray(picture), placed)})
+            looks[kind].append({**image, "uri": as_uri(picture), "heats": heats})
     return looks, cells

@@ -59,7 +59,7 @@ def read_predictions(file: Path, test: pd.DataFrame) -> tuple[pd.DataFrame, np.n
     return images, probabilities
 
 
-def describe(model: str, result: Result, class_names: list[str], folder: Path) -> dict:
+def describe(model: str, result: Result, class_names: list[str], folder: Path, white_16_bit: int) -> dict:
     """Return the sentences on a model, its confusion matrix and its images."""
     threshold = result.metrics.get("threshold")
     sureness = (
@@ -79,6 +79,6 @@ def describe(model: str, result: Result, class_names: list[str], folder: Path) -
         "calibration": sentences.describe_calibration(
             model, result.metrics, reliability(result.images["class_index"].to_numpy(), result.probabilities)
         ),
-        "wrong": show(surest[~surest["right"]].head(SHOWN), folder),
-        "uncertain": show(least_sure.head(SHOWN), folder),
+        "wrong": show(surest[~surest["right"]].head(SHOWN), folder, white_16_bit),
+        "uncertain": show(least_sure.head(SHOWN), folder, white_16_bit),
     }

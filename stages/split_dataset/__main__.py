@@ -6,6 +6,7 @@ import pandas as pd
 
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
+from stages.shared.pipeline.image_input import White16Bit
 from stages.shared.pipeline.parameters import Sections, check_sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS
 from stages.split_dataset.assignment import Split, assign, count, deviation
@@ -16,13 +17,15 @@ from stages.split_dataset.labels import Data, list_images
 
 # The sections of params.yaml: this stage alone minds those that nobody knows.
 SECTIONS = (
-    "data split image_size interpolation conv_base leakage augmentation head augmented fine_tune store gate"
+    "data split image_size fit interpolation white_16_bit conv_base leakage augmentation head augmented "
+    "fine_tune store gate"
 ).split()
 
 
 class Parameters(Sections):
     data: Data
     split: Split
+    white_16_bit: White16Bit
 
 
 def main(*, splits: Path, metrics: Path) -> None:
@@ -35,9 +38,10 @@ def main(*, splits: Path, metrics: Path) -> None:
     """
     parameters = read_parameters(Parameters)
     check_sections(SECTIONS)
-    images, split = Path(parameters.data.images), parameters.split
-    table, others = list_images(parameters.data, split)
-    table, bad = check_images(table, images, parameters.data.on_bad_image)
+    data, split = parameters.data, parameters.split
+    images, white = Path(data.images), parameters.white_16_bit
+    table, others = list_images(data, split)
+    table, bad, odd = check_images(table, images, data.on_bad_image, data.max_megapixels, white)
     check_labels(table, images)
     table["class_index"] = pd.factorize(table["label"], sort=True)[0]
     table["key"] = table["sha256"] if split.group_by is None else join(table)
@@ -57,6 +61,7 @@ def main(*, splits: Path, metrics: Path) -> None:
         "per_class": [{"class": label, **of_class} for label, of_class in counts.to_dict("index").items()],
         "identical_images": int(table.duplicated("sha256").sum()),
         "excluded_images": [{"path": path, "reason": reason} for path, reason in bad.items()],
+        **odd,
     }
     if split.group_by is not None:
         groups = {name: table["key"][table["split"] == name].nunique() for name in SPLITS}

@@ -1,37 +1,61 @@
 """What is wrong with the images or their labels, before any of them goes into a split."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
+from PIL.ImageFile import ImageFile
 from tqdm import tqdm
 
-from stages.shared.images import decode, fault_of
+from stages.shared.images import decode, depth_of_unknown_white, fault_of, opened
 from stages.shared.pipeline.command import UserError
 
+DARK = (
+    1 / 4
+)  # of white: a file of 16 bits none of whose values is above it holds 14 bits or fewer, or a dark image
 
-def check_images(table: pd.DataFrame, folder: Path, on_bad_image: str) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return `table` with each file's SHA-256, and the reason for every bad image left out.
+
+class Checked(NamedTuple):
+    """What there is to say of a file."""
+
+    digest: str = ""  # SHA-256
+    fault: str | None = None
+    pages: int = 1
+    dark: Literal["grey", "colour"] | None = None  # of which kind the file is, where it has 16 bits
+
+
+def check_images(
+    table: pd.DataFrame, folder: Path, on_bad_image: str, max_megapixels: float, white_16_bit: int
+) -> tuple[pd.DataFrame, dict[str, str], dict[str, int]]:
+    """Return `table` with each file's SHA-256, the reason for every bad image left out, and counts of odd ones.
 
     Raises UserError, listing all bad images, where they are not to be left out.
     """
 
-    def read(path: str) -> tuple[str, str | None]:
+    def read(path: str) -> Checked:
         digest = ""
         try:
             data = (folder / path).read_bytes()
             digest = sha256(data).hexdigest()
-            decode(data)
+            with opened(data, max_megapixels, "megapixels (data.max_megapixels)") as file:
+                depth = depth_of_unknown_white(file)
+                decode(file, white_16_bit)
+                dark = depth if depth and reach(file, white_16_bit) <= DARK else None
         except Exception as error:  # Pillow's plugins raise many kinds on broken files
-            return digest, fault_of(error)
-        return digest, None
+            return Checked(digest, fault_of(error))
+        return Checked(digest, None, count_pages(data), dark)
 
     with ThreadPoolExecutor() as pool:
         results = list(tqdm(pool.map(read, table["path"]), total=len(table), unit="image", desc="checking"))
-    table["sha256"] = [digest for digest, _ in results]
+    table["sha256"] = [checked.digest for checked in results]
     bad = {
-        path: reason for path, (_, reason) in zip(table["path"], results, strict=True) if reason is not None
+        path: checked.fault
+        for path, checked in zip(table["path"], results, strict=True)
+        if checked.fault is not None
     }
     if bad and on_bad_image == "fail":
         listing = "\n".join(f"  {folder / path}: {reason}" for path, reason in bad.items())
@@ -44,7 +68,45 @@ def check_images(table: pd.DataFrame, folder: Path, on_bad_image: str) -> tuple[
     if len(lost):
         label, path = lost["label"].iloc[0], lost["path"].iloc[0]
         raise UserError(f"no image of class {label} is usable: {folder / path}, for one: {bad[path]}.")
-    return usable, bad
+    return usable, bad, report(results, white_16_bit)
+
+
+def reach(file: ImageFile, white_16_bit: int) -> float:
+    """Return the highest value in a decoded `file` of 16 bits as a fraction of white."""
+    if file.mode.startswith("I"):
+        return int(np.asarray(file).max()) / white_16_bit
+    return int(np.asarray(file)[..., :3].max()) / 255  # Pillow has made 8 bits of them
+
+
+def count_pages(data: bytes) -> int:
+    """Return the number of images in a TIFF, and 1 for all other files: what they have more is an animation."""
+    with suppress(Exception), opened(data) as file:  # those after the first may be broken
+        return getattr(file, "n_frames", 1) if file.format == "TIFF" else 1
+    return 1
+
+
+def report(results: list[Checked], white_16_bit: int) -> dict[str, int]:
+    """Say what is odd about the files, and return how many of each kind there are, none where there are none."""
+    counts = {
+        "dark_16_bit_images": sum(checked.dark == "grey" for checked in results),
+        "dark_16_bit_colour_images": sum(checked.dark == "colour" for checked in results),
+        "images_with_more_pages": sum(checked.pages > 1 for checked in results),
+    }
+    grey, colour, pages = counts.values()
+    if grey:
+        print(
+            f"{grey} grey files of 16 bits come out near black: none of their values is above a quarter of "
+            f"white_16_bit: {white_16_bit}. Where they hold 12 bits, set white_16_bit: 4095; 10 bits: 1023; "
+            "14 bits: 16383."
+        )
+    if colour:
+        print(
+            f"{colour} colour files of 16 bits come out near black: none of their values is above a quarter of "
+            "65535, which white_16_bit does not change. Where they hold fewer bits, save them with 8."
+        )
+    if pages:
+        print(f"{pages} TIFF files have several pages: the first is taken")
+    return {name: number for name, number in counts.items() if number}
 
 
 def check_labels(table: pd.DataFrame, folder: Path) -> None:

@@ -40,6 +40,7 @@ class Data(Section):
     columns: Columns
     unlisted: Literal["fail", "ignore"] = Field(description="fail or ignore")
     on_bad_image: Literal["fail", "exclude"] = Field(description="fail or exclude")
+    max_megapixels: float = Field(gt=0, description="a number of megapixels above 0")
 
 
 def list_images(data: Data, split: Split) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 import socket
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -26,7 +25,7 @@ import numpy as np
 from PIL import Image
 from werkzeug.serving import make_server
 
-from stages.shared.images import decode, fault_of, resize
+from stages.shared.images import MEGAPIXELS, decode, fault_of, opened, resize
 from stages.shared.network import model_file
 from stages.shared.network.inference import compiled
 from stages.shared.network.model_file import Classifier
@@ -34,7 +33,7 @@ from stages.shared.network.prediction import per_class, predict_classes
 from stages.shared.pipeline.command import UserError
 from stages.shared.reporting.grad_cam import grad_cam
 from stages.shared.reporting.sentences import LABELS, MODELS, describe_place, quoted
-from stages.shared.reporting.thumbnails import as_uri, overlay
+from stages.shared.reporting.thumbnails import as_uri, on_image, overlay
 
 HOST = "127.0.0.1"
 LARGEST = 100  # MB, of a file
@@ -67,7 +66,6 @@ def main(port: int) -> None:
     with listen(port) as listener:
         server = make_server(HOST, port, create_app(), threaded=True, fd=listener.fileno())
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line a request
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # half of what Pillow refuses
     print(f"http://{HOST}:{server.port}, Ctrl-C ends it", flush=True)
     server.serve_forever()
 
@@ -115,13 +113,17 @@ def create_app() -> flask.Flask:
                 model = models(name)
             except UserError as error:
                 return page(name, problem=str(error)), 500
+            image_input = model.classifier.image_input
             try:
-                image = decode(file.read())
-                pixels = resize(image, model.classifier.image_size, model.classifier.interpolation)
+                with opened(file.read(), MEGAPIXELS) as opened_file:
+                    image = decode(opened_file, image_input.white_16_bit)
+                    pixels, size = resize(image, image_input), image.size
+                    image.thumbnail((SIDE, SIDE))
+                    image = image.copy()
             except Exception as error:  # Pillow's plugins raise many kinds on broken files
                 fault = fault_of(error)
                 return page(name, problem=f"{quoted(file.filename)} cannot be used: {fault}."), 400
-            return page(name, file=file.filename, found=look(model, image, pixels))
+            return page(name, file=file.filename, found=look(model, image, size, pixels))
 
     @app.errorhandler(413)
     def refuse_large(_):
@@ -152,8 +154,8 @@ def load(name: str) -> Model:
     return Model(classifier, compiled(classifier.network), grad_cam(classifier.network))
 
 
-def look(model: Model, image: Image.Image, pixels: np.ndarray) -> dict:
-    """Return what there is to show of `image`, given its `pixels` as the model takes them.
+def look(model: Model, image: Image.Image, size: tuple[int, int], pixels: np.ndarray) -> dict:
+    """Return what there is to show of `image`, made small, given its `size` and its `pixels` as the model takes them.
 
     Its class, the probabilities of all classes, its own first and then the highest, and both pictures as
     data URIs.
@@ -163,8 +165,8 @@ def look(model: Model, image: Image.Image, pixels: np.ndarray) -> dict:
     twice = per_class(model.infer(np.stack([pixels, pixels]))[0])
     probabilities, predicted = twice[0], int(predict_classes(twice, model.classifier.threshold)[0])
     heat = model.heat_map(pixels, predicted)
-    width, height = image.size
-    image.thumbnail((SIDE, SIDE))
+    width, height = size
+    placed = on_image(heat, *image.size, model.classifier.image_input)
     return {
         "predicted": names[predicted],
         # The shortest decimals that are these float32 numbers, as in tools.predict.
@@ -177,8 +179,8 @@ def look(model: Model, image: Image.Image, pixels: np.ndarray) -> dict:
         "width": width,
         "height": height,
         "picture": as_uri(image, SIDE),
-        "heat": overlay(np.asarray(image), heat, SIDE),
-        "place": describe_place(heat),
+        "heat": overlay(np.asarray(image), placed, SIDE),
+        "place": describe_place(placed),
     }
 
 

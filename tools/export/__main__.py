@@ -3,7 +3,7 @@
     python -m tools.export --format keras|savedmodel|tflite|onnx [--model MODEL] [--to FOLDER]
 
 FOLDER/MODEL_FORMAT then holds the model, with preprocessing inside, and model.json: class names, threshold,
-image size, interpolation, what goes in and what comes out. Before
+image size, fit, interpolation, white, what goes in and what comes out. Before
 that the written model predicts the test images in its own runtime. It is refused, and nothing is left
 behind, where a probability differs from the trained model's by more than a tolerance, and where its
 predictions break a rule "at least" or "at most" of params.yaml's gate.
@@ -86,7 +86,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def describe(model: Classifier, file: Path) -> None:
     """Write what a caller of `model` has to know as JSON."""
-    size, outputs = model.image_size, model.network.output_shape[1]
+    size, outputs = model.image_input.image_size, model.network.output_shape[1]
     meaning = (
         f"the probability of {model.class_names[1]}, which is predicted above the threshold"
         if outputs == 1
@@ -95,8 +95,7 @@ def describe(model: Classifier, file: Path) -> None:
     description = {
         "class_names": model.class_names,
         "threshold": model.threshold,
-        "image_size": size,
-        "interpolation": model.interpolation,
+        **model.image_input.model_dump(),
         "input": f"(n, {size}, {size}, 3) float32: RGB pixels from 0 to 255",
         "output": f"(n, {outputs}) float32: {meaning}",
         "computes_in": computes_in(model.network),
@@ -108,7 +107,7 @@ def predict(runtimes: list[Runtime], test: pd.DataFrame, images: Path, model: Cl
     """Return what each runtime says of the images of `test`, as `model` takes them: (n, classes) float32."""
     outputs: list[list[np.ndarray]] = [[] for _ in runtimes]
     with tqdm(total=len(test), unit="image") as progress:
-        for rows, pixels in read_blocks(test, images, model.image_size, model.interpolation):
+        for rows, pixels in read_blocks(test, images, model.image_input):
             count = rows.stop - rows.start
             for run, output in zip(runtimes, outputs, strict=True):
                 output.append(run(pixels.astype("float32"))[:count])

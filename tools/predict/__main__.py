@@ -5,7 +5,7 @@
 Of a folder it takes every file below it, hidden ones excepted, as an image. A file that is named twice
 is predicted twice. One that cannot be used is reported on standard error, and the exit status is then 1.
 
-Images are decoded and resized as in the model's training: it carries its size and interpolation.
+Images are decoded and resized as in the model's training: it carries its size, fit and interpolation.
 
 Rows are written as they come: no more than two blocks of images are in memory, and of the others
 their paths.
@@ -25,13 +25,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from stages.shared.images import BLOCK, decode, fault_of, resize
+from stages.shared.images import MEGAPIXELS, block_for, decode, fault_of, opened, resize
 from stages.shared.network import model_file
 from stages.shared.network.inference import compiled
 from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import per_class, predict_classes
 from stages.shared.pipeline.command import UserError
-from stages.shared.pipeline.image_input import Interpolation
+from stages.shared.pipeline.image_input import ImageInput
 from tools.predict.formats import FORMATS, printable
 from tools.predict.image_files import find
 
@@ -46,10 +46,11 @@ def main(arguments: list[str], model: str, format: str) -> int:
     classifier = load(model)
     infer, names = compiled(classifier.network), classifier.class_names
     write, bad = FORMATS[format](names, paths), 0
+    size = block_for(classifier.image_input.image_size)
     with tqdm(total=len(paths), unit="image", mininterval=1, disable=None) as progress:  # None: on terminals
-        for block, images in read_blocks(paths, classifier.image_size, classifier.interpolation):
+        for block, images in read_blocks(paths, size, classifier.image_input):
             pixels = [image for image in images if isinstance(image, np.ndarray)]
-            probabilities = predict(infer, pixels) if pixels else np.empty((0, len(names)))
+            probabilities = predict(infer, pixels, size) if pixels else np.empty((0, len(names)))
             rows = zip(predict_classes(probabilities, classifier.threshold), probabilities, strict=True)
             with tqdm.external_write_mode():
                 for path, image in zip(block, images, strict=True):
@@ -82,17 +83,17 @@ def load(model: str) -> Classifier:
 
 
 def read_blocks(
-    paths: list[str], size: int, interpolation: Interpolation
+    paths: list[str], size: int, image_input: ImageInput
 ) -> Iterator[tuple[list[str], list[np.ndarray | str]]]:
-    """Yield up to BLOCK of `paths` and what `read` returns for each, in order.
+    """Yield up to `size` of `paths` and what `read` returns for each, in order.
 
     The next block is decoded while the caller works on this one.
     """
     with ThreadPoolExecutor() as pool:
         started: deque[tuple[list[str], Iterator[np.ndarray | str]]] = deque()
-        for first in range(0, len(paths), BLOCK):
-            block = paths[first : first + BLOCK]
-            started.append((block, pool.map(partial(read, size=size, interpolation=interpolation), block)))
+        for first in range(0, len(paths), size):
+            block = paths[first : first + size]
+            started.append((block, pool.map(partial(read, image_input=image_input), block)))
             if len(started) > 1:
                 block, images = started.popleft()
                 yield block, list(images)
@@ -100,22 +101,25 @@ def read_blocks(
             yield block, list(images)
 
 
-def read(path: str, size: int, interpolation: Interpolation) -> np.ndarray | str:
-    """Return the image in `path` as (size, size, 3) uint8 RGB, or why there is none."""
+def read(path: str, image_input: ImageInput) -> np.ndarray | str:
+    """Return the image in `path` as a network takes it, (image_size, image_size, 3) uint8, or why there is none."""
     if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe would wait for ever
         return "a folder that is a link or cannot be listed" if os.path.isdir(path) else "no regular file"
     try:
-        return resize(decode(Path(path).read_bytes()), size, interpolation)
+        with opened(Path(path).read_bytes(), MEGAPIXELS) as file:
+            return resize(decode(file, image_input.white_16_bit), image_input)
     except Exception as error:  # Pillow's plugins raise many kinds on broken files
         return fault_of(error)
 
 
-def predict(infer: Callable[[np.ndarray], list[np.ndarray]], pixels: list[np.ndarray]) -> np.ndarray:
+def predict(
+    infer: Callable[[np.ndarray], list[np.ndarray]], pixels: list[np.ndarray], size: int
+) -> np.ndarray:
     """Return (len(pixels), classes) float32 probabilities.
 
-    The batch repeats its last image up to BLOCK, so that no result depends on how many others there are.
+    The batch repeats its last image up to `size`, so that no result depends on how many others there are.
     """
-    batch = np.stack(pixels + pixels[-1:] * (BLOCK - len(pixels)))
+    batch = np.stack(pixels + pixels[-1:] * (size - len(pixels)))
     return per_class(infer(batch)[0][: len(pixels)])
 
 

@@ -23,23 +23,20 @@ from stages.shared.images import BLOCK, ImagesFolder, check_unchanged, read_bloc
 from stages.shared.network.conv_base import ConvBase
 from stages.shared.network.inference import forward
 from stages.shared.pipeline.arrays import ArrayFile, array_file
-from stages.shared.pipeline.image_input import ImageSize, Interpolation
-from stages.shared.pipeline.parameters import Sections
+from stages.shared.pipeline.image_input import ImageInput
 
 Key = Callable[[str, int], bytes]  # of what a layer gives for a row, in the store
-# The seam at which another device or engine comes in: pixels, (BLOCK, size, size, 3), to what each layer gives.
+# The seam at which another device or engine comes in: pixels, (block, size, size, 3), to what each layer gives.
 Compute = Callable[[np.ndarray], list[np.ndarray]]
 
 
-class ExtractionParameters(Sections):
+class ExtractionParameters(ImageInput):
     """The parameters that say what goes into a conv base, and how it computes.
 
     No stage declares `store`: it changes no output.
     """
 
     data: ImagesFolder
-    image_size: ImageSize
-    interpolation: Interpolation
     conv_base: ConvBase
     store: Store
 
@@ -77,7 +74,7 @@ class Block(NamedTuple):
     """Images that are computed together."""
 
     rows: np.ndarray  # (m,) int64
-    pixels: np.ndarray  # (BLOCK, size, size, 3), the last of m images up to the full size
+    pixels: np.ndarray  # (block, size, size, 3), the last of m images up to the full size
     absent: int  # how many of them are to be computed; the others come along
 
 
@@ -134,7 +131,8 @@ def make_keys(
 ) -> Key:
     """Return the function from a layer and a row to the key of the result in the store."""
     digests, size = split["sha256"].tolist(), parameters.image_size
-    how = (size, parameters.interpolation, parameters.conv_base.preprocessing, parameters.conv_base.stores_in)
+    pixels = [getattr(parameters, name) for name in ImageInput.model_fields]
+    how = (*pixels, parameters.conv_base.preprocessing, parameters.conv_base.stores_in)
     fingerprint = take_fingerprint(base, weights, __file__, how)
 
     def key(layer: str, row: int) -> bytes:
@@ -174,7 +172,7 @@ def read_absent(
     """Yield the blocks that have an image to compute, given `absent`, (versions, n) bool."""
     wanted = np.flatnonzero(absent.any(axis=0))
     chosen, folder = split.iloc[wanted], Path(parameters.data.images)
-    for block, pixels in read_blocks(chosen, folder, parameters.image_size, parameters.interpolation):
+    for block, pixels in read_blocks(chosen, folder, parameters):
         images = wanted[block]
         padded = np.pad(images, (0, len(pixels) - len(images)), "edge")
         digests = split["sha256"].iloc[padded].tolist()
@@ -186,7 +184,7 @@ def read_absent(
 def write(
     block: Block, outputs: dict[str, np.ndarray], arrays: dict[str, ArrayFile], key: Key, store: Store
 ) -> None:
-    """Put what each layer gives for `block`, (BLOCK, …), into its array and into `store`."""
+    """Put what each layer gives for `block`, (block, …), into its array and into `store`."""
     results = {}
     for layer, output in outputs.items():
         values = arrays[layer].fit(output[: len(block.rows)])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pi_heif
 import PIL
 import tensorflow as tf
 
@@ -13,7 +14,7 @@ import stages
 from stages.shared.network.precision import describe_processor
 from stages.shared.pipeline.files import atomic_write
 
-LIBRARIES = (tf, keras, np, PIL)
+LIBRARIES = (tf, keras, np, PIL, pi_heif)
 # Prefixes of the environment variables by which NumPy, TensorFlow and what it calls compute in another way. Not
 # TF_ alone: Terraform keeps secrets under that.
 SETTINGS = (

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
+from pydantic import ValidationError
 
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import atomic_write
-from stages.shared.pipeline.image_input import Interpolation
+from stages.shared.pipeline.image_input import ImageInput
 
 
 class Classifier(NamedTuple):
@@ -23,12 +24,7 @@ class Classifier(NamedTuple):
     threshold: (
         float | None
     )  # of the probability of class 1, where there are two; above it the image is of class 1
-    interpolation: Interpolation  # with which images were resized to image_size
-
-    @property
-    def image_size(self) -> int:
-        """Pixels, height and width."""
-        return self.network.input_shape[1]
+    image_input: ImageInput  # as what images went into it
 
 
 def save(classifier: Classifier, path: Path) -> None:
@@ -40,8 +36,10 @@ def save(classifier: Classifier, path: Path) -> None:
     ours = {
         "class_names": classifier.class_names,
         "threshold": classifier.threshold,
-        "image_size": classifier.image_size,
-        "interpolation": classifier.interpolation,
+        "image_size": classifier.image_input.image_size,
+        "fit": classifier.image_input.fit,
+        "interpolation": classifier.image_input.interpolation,
+        "white_16_bit": classifier.image_input.white_16_bit,
     }
     with atomic_write(path) as undated, tempfile.TemporaryDirectory(dir=path.parent) as folder:
         dated = Path(folder, "dated.keras")
@@ -77,9 +75,14 @@ def load(path: Path) -> Classifier:
     except Exception as error:  # zipfile, json and Keras raise many kinds on foreign files
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} is no model that this pipeline saved: {reason}") from None
-    missing = [key for key in ("class_names", "threshold", "interpolation") if key not in metadata]
+    missing = [key for key in ("class_names", "threshold", *ImageInput.model_fields) if key not in metadata]
     if "class_names" in missing:
         raise UserError(f"{path} is no model that this pipeline saved: it names no classes.")
     if missing:
         raise UserError(f"{path} does not say its {' and '.join(missing)}: train it anew with dvc repro.")
-    return Classifier(network, metadata["class_names"], metadata["threshold"], metadata["interpolation"])
+    try:
+        image_input = ImageInput(**metadata)
+    except ValidationError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} is no model that this pipeline saved: {reason}") from None
+    return Classifier(network, metadata["class_names"], metadata["threshold"], image_input)

@@ -9,25 +9,41 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from stages.shared.images import decode, read_unchanged
+from stages.shared.images import decode, opened, place, read_unchanged
+from stages.shared.pipeline.image_input import ImageInput
 
 SIDE = 200  # pixels
 COLORS = matplotlib.colormaps["inferno"]
 OPACITY = 0.7  # of the heat map where it is 1; where it is 0 the image shows as it is
 
 
-def thumbnail(image: pd.Series, folder: Path) -> str:
+def thumbnail(image: pd.Series, folder: Path, white_16_bit: int) -> str:
     """Return the `image` of a split as a data URI; raises UserError as read_unchanged does."""
-    return as_uri(decode(read_unchanged(folder / image["path"], image["sha256"])))
+    with opened(read_unchanged(folder / image["path"], image["sha256"])) as file:
+        return as_uri(decode(file, white_16_bit))
+
+
+def on_image(heat: np.ndarray, width: int, height: int, image_input: ImageInput) -> np.ndarray:
+    """Return a heat map of a network's input, of any shape, as it lies on the image: (height, width) float32.
+
+    It is 0 where the network did not see the image, and lacks what lay on the border around it.
+    """
+    seen, within = place(width, height, image_input)
+    left, upper, right, lower = map(round, seen)
+    rows, columns = heat.shape
+    cells = np.array(within) / image_input.image_size * [columns, rows, columns, rows]
+    part = Image.fromarray(heat).resize(
+        (right - left, lower - upper), Image.Resampling.BILINEAR, box=tuple(cells.tolist())
+    )
+    placed = np.zeros((height, width), "float32")
+    placed[upper:lower, left:right] = part
+    return placed
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray, side: int = SIDE) -> str:
-    """Return `pixels`, (height, width, 3) uint8 RGB, under a heat map of any shape, from 0 to 1."""
-    height, width = pixels.shape[:2]
-    enlarged = Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR)
-    enlarged = np.asarray(enlarged)[..., np.newaxis]
-    colors = 255 * COLORS(enlarged[..., 0])[..., :3]
-    mixed = pixels + OPACITY * enlarged * (colors - pixels)
+    """Return `pixels`, (height, width, 3) uint8 RGB, under `heat`, (height, width) from 0 to 1."""
+    colors = 255 * COLORS(heat)[..., :3]
+    mixed = pixels + OPACITY * heat[..., np.newaxis] * (colors - pixels)
     return as_uri(Image.fromarray(np.rint(mixed).astype("uint8")), side)
 
 

@@ -35,7 +35,7 @@ def train_classifier(
 
     Raises UserError where its classes do not allow for training.threshold_for.
     """
-    network, class_names, _, interpolation = classifier
+    network, class_names, *_ = classifier
     check_aim(training.threshold_for, section, class_names)
     report = partial(write_epochs, metrics=results.metrics, table=results.curves)
     kept = train_above(network, through, train, validation, training, report)
@@ -48,5 +48,5 @@ def train_classifier(
         at_threshold = float((predict_classes(probabilities, threshold) == truth).mean())
         metrics |= {"threshold": threshold, "validation_accuracy_at_threshold": at_threshold}
         write_json(results.metrics, metrics)
-    model_file.save(Classifier(network, class_names, threshold, interpolation), results.model)
+    model_file.save(classifier._replace(threshold=threshold), results.model)
     print(f"{results.model}: epoch {kept}, validation accuracy {metrics['validation_accuracy']:.3f}")

@@ -8,8 +8,7 @@ from stages.shared.network import conv_base
 from stages.shared.network.conv_base import ConvBase
 from stages.shared.network.freeze_point import base_output
 from stages.shared.network.model_file import Classifier
-from stages.shared.pipeline.image_input import ImageSize, Interpolation
-from stages.shared.pipeline.parameters import Sections
+from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.splits import read_class_names
 from stages.shared.training.classifier import Results, train_classifier
 from stages.shared.training.fit import Examples, Training
@@ -20,11 +19,9 @@ class FreshHead(Head, Training):
     """A fresh head and how it is trained."""
 
 
-class BaseParameters(Sections):
+class BaseParameters(ImageInput):
     """The parameters of what is below the head."""
 
-    image_size: ImageSize
-    interpolation: Interpolation
     conv_base: ConvBase
 
 
@@ -45,6 +42,6 @@ def train_fresh_head(
     settings = parameters.conv_base.in_precision_of(train.outputs)
     base = conv_base.load(settings, parameters.image_size, weights)
     network = add_head(base, head, len(class_names), head.seed)
-    classifier = Classifier(network, class_names, None, parameters.interpolation)
+    classifier = Classifier(network, class_names, None, parameters)
     train_classifier(classifier, base_output(network), train, validation, head, section, results)
     return network
