@@ -16,6 +16,7 @@ from tests.conftest import (
     PIPELINE,
     PROJECT,
     call,
+    commit,
     reproduce,
     run_in,
     search,
@@ -197,9 +198,14 @@ def test_a_comment_runs_only_the_stages_that_name_the_folder(reproduced):
 
 
 def test_a_clone_without_caches_gives_the_same_outputs(reproduced, tmp_path):
-    """And tools.verify says so, or which stage differs."""
-    project = tmp_path / "clone"
+    """And tools.verify says so, or which stage differs; here of a project in a larger repository, which has changed."""
+    larger, project = tmp_path / "larger", tmp_path / "larger/project"
     run_in(tmp_path, "git", "clone", "--quiet", str(reproduced), str(project))
+    (project / ".git").rename(tmp_path / "of the project alone")
+    run_in(larger, "git", "init", "--quiet")
+    (larger / "notes").write_text("")
+    commit(larger)
+    (larger / "notes").write_text("changed")
     (project / ".dvc/cache").symlink_to(reproduced / ".dvc/cache")
     ended = call(project, "python", "-m", "tools.verify")
     assert ended.stdout.count("Running stage") == len(PIPELINE["stages"])

@@ -146,6 +146,22 @@ def test_large_outputs_are_links_and_protected(repository, tmp_path):
     assert photo.read_bytes() == original
 
 
+def test_photos_that_lie_elsewhere_stay_as_they_are(tmp_path):
+    """With dvc add --out; dvc add of links to them would make the photos themselves read-only links of the cache."""
+    project, photos = tmp_path / "project", tmp_path / "photos"
+    draw_images(photos, ["apple/0.png", "pear/0.png"])
+    (photos / "apple/link.png").symlink_to(photos / "pear/0.png")
+    before = (photos / "pear/0.png").stat()
+    (project / "data/raw").mkdir(parents=True)
+    run_in(project, "git", "init", "--quiet")
+    run_in(project, "dvc", "init", "--quiet")
+    shutil.copy(PROJECT / ".dvc/config", project / ".dvc/config")
+    run_in(project, "dvc", "add", "--quiet", "--out", "data/raw/mine", str(photos))
+    assert len(list((project / "data/raw/mine").rglob("*.png"))) == 3
+    after = (photos / "pear/0.png").stat()
+    assert (after.st_ino, after.st_mode, after.st_nlink) == (before.st_ino, before.st_mode, 1)
+
+
 def test_two_branches_merge(repository, tmp_path):
     """As docs/team.md says: take either dvc.lock, and dvc repro restores what both branches computed."""
     project = clone(repository, tmp_path / "merged", {})

@@ -1,14 +1,13 @@
 """What users have set for other projects changes nothing here: not a number, and not a picture."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import variables_for
+from tests.conftest import run, variables_for
 from tests.test_honesty import read_outputs
 
 STAGES = ("extract_features", "audit_leakage", "train_head", "draw_plots", "report")
@@ -42,18 +41,18 @@ def users_home(tmp_path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_results_and_pictures_have_the_same_bytes(trained_copy, users_home):
-    Path("matplotlibrc").write_text(MATPLOTLIB)
-    run_stages({})
+    run("draw_plots", "report")
     before = read_outputs(*STAGES)
-    run_stages(users_home)
-    assert read_outputs(*STAGES) == before
-    assert {"metrics/near_duplicates.png", "metrics/roc_curves.png", "metrics/report.html"} <= set(before)
-
-
-def run_stages(settings: dict[str, str]) -> None:
-    command = [sys.executable, "-c", RUN]
-    ended = subprocess.run(command, env=variables_for() | settings, capture_output=True, text=True)
+    assert {"data/features/train.npy", "metrics/roc_curves.png", "metrics/report.html"} <= set(before)
+    Path("matplotlibrc").write_text(MATPLOTLIB)
+    ended = call(RUN, users_home)
     assert ended.returncode == 0, ended.stderr
+    assert read_outputs(*STAGES) == before
+
+
+def call(program: str, settings: dict[str, str]) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env=variables_for() | settings, capture_output=True, text=True)
 
 
 LOADED = """
@@ -67,13 +66,11 @@ print({name for name in before if os.environ.get(name) != before[name]})
 """
 
 
+@pytest.mark.slow
 def test_processes_that_a_stage_starts_see_what_the_user_has_set(users_home, tmp_path):
     """And Keras leaves no settings of ours in a home that has none."""
     (tmp_path / "home/.keras/keras.json").unlink()
     (tmp_path / "home/.keras").rmdir()
-    command = [sys.executable, "-c", LOADED]
-    ended = subprocess.run(
-        command, env=os.environ | variables_for() | users_home, capture_output=True, text=True, check=True
-    )
+    ended = call(LOADED, users_home)
     assert ended.stdout == "float32 tensorflow None 10.0\nset()\n"
     assert not (tmp_path / "home/.keras").exists()
