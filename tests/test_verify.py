@@ -95,6 +95,7 @@ def test_it_says_which_stage_differs_first(project, monkeypatch, capsys):
 def test_what_is_recorded_of_the_machine_is_no_secret(monkeypatch):
     monkeypatch.setenv("TF_VAR_database_password", "secret")  # Terraform's
     settings = {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_DISABLE_MKL": "0", "DNNL_MAX_CPU_ISA": "AVX2"}
+    settings |= {"TF_SET_ONEDNN_FPMATH_MODE": "BF16", "NPY_DISABLE_CPU_FEATURES": "FMA3"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     described = environment.describe()

@@ -35,7 +35,8 @@ SETTINGS = (
     "TF_NUM_",
     "TF_ONEDNN_",
     "TF_SET_ONEDNN_",
-    "TF_USE_",
+    "TF_USE_CU",
+    "TF_USE_DEEP_",
     "TF_XLA_",
     "XLA_",
 )
