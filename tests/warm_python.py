@@ -54,8 +54,11 @@ def warm_python() -> Path:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen()
+    as_stages_do = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull, "MPLBACKEND": "agg"}
     server = subprocess.Popen(
-        [sys.executable, __file__, str(listener.fileno())], pass_fds=[listener.fileno()]
+        [sys.executable, __file__, str(listener.fileno())],
+        pass_fds=[listener.fileno()],
+        env=os.environ | as_stages_do,
     )
     atexit.register(server.kill)
     for command in ("python", "dvc"):
