@@ -14,9 +14,8 @@ from tqdm import tqdm
 from stages.shared.images import decode, depth_of_unknown_white, fault_of, opened
 from stages.shared.pipeline.command import UserError
 
-DARK = (
-    1 / 4
-)  # of white: a file of 16 bits none of whose values is above it holds 14 bits or fewer, or a dark image
+# Of white: a file of 16 bits none of whose values is above it holds 14 bits or fewer, or a dark image.
+DARK = 1 / 4
 
 
 class Checked(NamedTuple):
@@ -42,12 +41,12 @@ def check_images(
             data = (folder / path).read_bytes()
             digest = sha256(data).hexdigest()
             with opened(data, max_megapixels, "megapixels (data.max_megapixels)") as file:
-                depth = depth_of_unknown_white(file)
+                depth, tiff = depth_of_unknown_white(file), file.format == "TIFF"
                 decode(file, white_16_bit)
                 dark = depth if depth and reach(file, white_16_bit) <= DARK else None
         except Exception as error:  # Pillow's plugins raise many kinds on broken files
             return Checked(digest, fault_of(error))
-        return Checked(digest, None, count_pages(data), dark)
+        return Checked(digest, None, count_pages(data) if tiff else 1, dark)
 
     with ThreadPoolExecutor() as pool:
         results = list(tqdm(pool.map(read, table["path"]), total=len(table), unit="image", desc="checking"))
@@ -79,9 +78,9 @@ def reach(file: ImageFile, white_16_bit: int) -> float:
 
 
 def count_pages(data: bytes) -> int:
-    """Return the number of images in a TIFF, and 1 for all other files: what they have more is an animation."""
-    with suppress(Exception), opened(data) as file:  # those after the first may be broken
-        return getattr(file, "n_frames", 1) if file.format == "TIFF" else 1
+    """Return the number of images in a TIFF; where those after the first are broken, 1."""
+    with suppress(Exception), opened(data) as file:
+        return getattr(file, "n_frames", 1)
     return 1
 
 

@@ -115,8 +115,8 @@ def create_app() -> flask.Flask:
                 return page(name, problem=str(error)), 500
             image_input = model.classifier.image_input
             try:
-                with opened(file.read(), MEGAPIXELS) as opened_file:
-                    image = decode(opened_file, image_input.white_16_bit)
+                with opened(file.read(), MEGAPIXELS) as opened_image:
+                    image = decode(opened_image, image_input.white_16_bit)
                     pixels, size = resize(image, image_input), image.size
                     image.thumbnail((SIDE, SIDE))
                     image = image.copy()
