@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from stages import fine_tune, train_augmented
 from stages.extract_views.augmentation import Augmentation, AugmentedView
-from stages.shared.images import BLOCK, read_blocks, read_pixels
+from stages.shared.images.reading import BLOCK, read_blocks, read_pixels
 from stages.shared.network import conv_base, model_file
 from stages.shared.network.freeze_point import freeze
 from stages.shared.network.inference import forward

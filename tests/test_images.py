@@ -12,8 +12,11 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageOps
 
-from stages.shared import images
-from stages.shared.images import BLOCK, block_for, decode, fault_of, opened, read_blocks, read_pixels, resize
+from stages.shared.images import opening
+from stages.shared.images.decoding import decode
+from stages.shared.images.fit import resize
+from stages.shared.images.opening import fault_of, opened
+from stages.shared.images.reading import BLOCK, block_for, read_blocks, read_pixels
 from tests.conftest import image_input, refused, states
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 4, 3)).astype("uint8")
@@ -272,17 +275,17 @@ def test_blocks_are_as_large_as_their_activations_allow(tmp_path):
 
 def test_large_images_are_decoded_one_at_a_time_and_do_not_stay(tmp_path, monkeypatch):
     with opened(encoded(Image.fromarray(RGB))):
-        assert not images.ONE_LARGE.locked()
+        assert not opening.ONE_LARGE.locked()
     monkeypatch.setattr(images, "LARGE", 23)  # pixels: RGB has 24
     with opened(encoded(Image.fromarray(RGB))) as file:
-        assert (np.asarray(decode(file, 65535)) == RGB).all() and images.ONE_LARGE.locked()
+        assert (np.asarray(decode(file, 65535)) == RGB).all() and opening.ONE_LARGE.locked()
     with pytest.raises(ValueError, match="closed"):
         file.load()
     split = split_of(tmp_path, 40)
     assert sum(rows.stop - rows.start for rows, _ in read_blocks(split, tmp_path, image_input())) == 40
     with pytest.raises(ValueError, match="more than"), opened(encoded(Image.fromarray(RGB)), 23e-6):
         pass
-    assert not images.ONE_LARGE.locked()
+    assert not opening.ONE_LARGE.locked()
 
 
 @pytest.mark.parametrize("size", [(40, 30), (30, 40), (41, 30), (33, 97), (32, 32), (1000, 500)])

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.shared.images import BLOCK, read_pixels
+from stages.shared.images.reading import BLOCK, read_pixels
 from stages.shared.network import model_file
 from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.splits import read_split

@@ -23,7 +23,8 @@ from stages.report import examples, results
 from stages.report.charts import draw_learning_curves
 from stages.shared.evaluation.intervals import mcnemar
 from stages.shared.evaluation.metrics import evaluate_predictions, precision_recall_curve, roc_curve
-from stages.shared.images import decode, opened
+from stages.shared.images.decoding import decode
+from stages.shared.images.opening import opened
 from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
 from stages.shared.network.model_file import Classifier

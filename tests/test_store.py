@@ -15,7 +15,7 @@ import lmdb
 import pytest
 
 from stages.shared.extraction.store import Store
-from stages.shared.images import BLOCK
+from stages.shared.images.reading import BLOCK
 from tests.conftest import (
     SIZE,
     TINY,

@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
 from stages.shared.evaluation.intervals import mcnemar, wilson
-from stages.shared.images import decode, opened
+from stages.shared.images.decoding import decode
+from stages.shared.images.opening import opened
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import atomic_write
 from tools.shared.revisions import Files

@@ -11,7 +11,7 @@ import pandas as pd
 
 from stages.audit_leakage.near_duplicates import Images, Leakage, find_closest, read_directions
 from stages.audit_leakage.picture import draw
-from stages.shared.images import ImagesFolder
+from stages.shared.images.reading import ImagesFolder
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
 from stages.shared.pipeline.image_input import White16Bit

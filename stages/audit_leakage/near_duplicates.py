@@ -16,7 +16,9 @@ from pydantic import Field
 from scipy.fft import dctn
 from tqdm import tqdm
 
-from stages.shared.images import decode, opened, read_unchanged
+from stages.shared.images.decoding import decode
+from stages.shared.images.opening import opened
+from stages.shared.images.reading import read_unchanged
 from stages.shared.pipeline.arrays import StoredArray
 from stages.shared.pipeline.parameters import Section
 

@@ -7,7 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from stages.shared.images import decode, opened, read_unchanged
+from stages.shared.images.decoding import decode
+from stages.shared.images.opening import opened
+from stages.shared.images.reading import read_unchanged
 from stages.shared.pipeline.files import atomic_write
 
 SHOWN = 12  # pairs

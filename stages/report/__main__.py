@@ -13,7 +13,7 @@ from stages.report.charts import draw_all
 from stages.report.examples import choose_samples, look
 from stages.report.page import render
 from stages.report.results import describe, read_results
-from stages.shared.images import ImagesFolder
+from stages.shared.images.reading import ImagesFolder
 from stages.shared.network import environment, model_file
 from stages.shared.network.conv_base import Name, Weights
 from stages.shared.pipeline.command import run

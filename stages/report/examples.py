@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.shared.images import decode, opened, read_unchanged, resize
+from stages.shared.images.decoding import decode
+from stages.shared.images.fit import resize
+from stages.shared.images.opening import opened
+from stages.shared.images.reading import read_unchanged
 from stages.shared.network.model_file import Classifier
 from stages.shared.reporting import sentences
 from stages.shared.reporting.grad_cam import grad_cam

@@ -11,7 +11,8 @@ import pandas as pd
 from PIL.ImageFile import ImageFile
 from tqdm import tqdm
 
-from stages.shared.images import decode, depth_of_unknown_white, fault_of, opened
+from stages.shared.images.decoding import decode, depth_of_unknown_white
+from stages.shared.images.opening import fault_of, opened
 from stages.shared.pipeline.command import UserError
 
 # Of white: a file of 16 bits none of whose values is above it holds 14 bits or fewer, or a dark image.

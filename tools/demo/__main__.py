@@ -25,7 +25,9 @@ import numpy as np
 from PIL import Image
 from werkzeug.serving import make_server
 
-from stages.shared.images import MEGAPIXELS, decode, fault_of, opened, resize
+from stages.shared.images.decoding import decode
+from stages.shared.images.fit import resize
+from stages.shared.images.opening import MEGAPIXELS, fault_of, opened
 from stages.shared.network import model_file
 from stages.shared.network.inference import compiled
 from stages.shared.network.model_file import Classifier

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.shared.images import ImagesFolder, read_blocks
+from stages.shared.images.reading import ImagesFolder, read_blocks
 from stages.shared.network import model_file
 from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import per_class, predict_classes

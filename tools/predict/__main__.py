@@ -25,7 +25,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from stages.shared.images import MEGAPIXELS, block_for, decode, fault_of, opened, resize
+from stages.shared.images.decoding import decode
+from stages.shared.images.fit import resize
+from stages.shared.images.opening import MEGAPIXELS, fault_of, opened
+from stages.shared.images.reading import block_for
 from stages.shared.network import model_file
 from stages.shared.network.inference import compiled
 from stages.shared.network.model_file import Classifier

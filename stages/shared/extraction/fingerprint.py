@@ -10,11 +10,19 @@ from pathlib import Path
 import keras
 
 import stages
-from stages.shared import images
+from stages.shared.images import decoding, fit, opening, reading
 from stages.shared.network import conv_base, environment, inference
 from stages.shared.pipeline import arrays
 
-MODULES = (arrays, conv_base, images, inference)  # whose code decides about the last bit
+MODULES = (
+    arrays,
+    conv_base,
+    decoding,
+    fit,
+    inference,
+    opening,
+    reading,
+)  # whose code decides about the last bit
 
 
 def take_fingerprint(base: keras.Model, weights: Path, module: str, parameters: Iterable[str | int]) -> bytes:

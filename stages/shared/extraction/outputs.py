@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from stages.shared.extraction.fingerprint import take_fingerprint
 from stages.shared.extraction.store import Store
-from stages.shared.images import BLOCK, ImagesFolder, check_unchanged, read_blocks
+from stages.shared.images.reading import BLOCK, ImagesFolder, check_unchanged, read_blocks
 from stages.shared.network.conv_base import ConvBase
 from stages.shared.network.inference import forward
 from stages.shared.pipeline.arrays import ArrayFile, array_file

@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from stages.shared.images import decode, opened, place, read_unchanged
+from stages.shared.images.decoding import decode
+from stages.shared.images.fit import place
+from stages.shared.images.opening import opened
+from stages.shared.images.reading import read_unchanged
 from stages.shared.pipeline.image_input import ImageInput
 
 SIDE = 200  # pixels

@@ -1,0 +1,1 @@
+"""Image files to pixels, as a network takes them."""
