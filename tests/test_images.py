@@ -276,7 +276,7 @@ def test_blocks_are_as_large_as_their_activations_allow(tmp_path):
 def test_large_images_are_decoded_one_at_a_time_and_do_not_stay(tmp_path, monkeypatch):
     with opened(encoded(Image.fromarray(RGB))):
         assert not opening.ONE_LARGE.locked()
-    monkeypatch.setattr(images, "LARGE", 23)  # pixels: RGB has 24
+    monkeypatch.setattr(opening, "LARGE", 23)  # pixels: RGB has 24
     with opened(encoded(Image.fromarray(RGB))) as file:
         assert (np.asarray(decode(file, 65535)) == RGB).all() and opening.ONE_LARGE.locked()
     with pytest.raises(ValueError, match="closed"):
