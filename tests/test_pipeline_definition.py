@@ -140,7 +140,7 @@ def test_the_records_are_what_dvc_does_not_keep(name):
     assert options.get("environment") == ([f"data/environment/{name}.json"] if network else None)
 
 
-@pytest.mark.parametrize("name", [name for name in STAGES if name != "model_card"])
+@pytest.mark.parametrize("name", [name for name in PIPELINE["stages"] if name != "model_card"])
 def test_outputs_keep_the_run_cache_on(name):
     """DVC switches its run-cache off for outs with cache: false, persist and always_changed.
 
@@ -153,7 +153,9 @@ def test_outputs_keep_the_run_cache_on(name):
 
 
 def test_what_is_large_and_recomputable_stays_local():
-    settings = [out for stage in STAGES.values() for out in stage["outs"] if not isinstance(out, str)]
+    settings = [
+        out for stage in PIPELINE["stages"].values() for out in stage["outs"] if not isinstance(out, str)
+    ]
     local = [out for out in settings if "push" in next(iter(out.values()))]
     assert local == [{"data/default_activations": {"push": False}}, {"data/views": {"push": False}}]
 
