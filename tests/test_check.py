@@ -250,6 +250,47 @@ def test_a_folder_that_is_no_project(name):
         main()
 
 
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_photos_elsewhere_are_mentioned_before_dvc_add_makes_them_read_only(workspace, link):
+    photo = Path("images/apple/0.png")
+    elsewhere = photo.rename("photo.png")
+    link(photo, elsewhere.resolve())
+    findings = Findings()
+    check_images(USERS_OWN, findings)
+    assert states(*findings.notices, "1 images in images", "dvc add", "read-only", "--out images")
+    Path("images.dvc").touch()  # as dvc add leaves it, and links to its cache
+    findings = Findings()
+    check_images(USERS_OWN, findings)
+    assert findings.notices == [] == findings.problems
+
+
+def test_splits_that_are_given(workspace):
+    names = [f"{split}/{path}" for split in ("train", "test") for path in class_folders(each=5)]
+    draw_images(Path("given"), names)
+    wanted = {
+        "data__images": "given",
+        "split__given": "folders",
+        "split__train": None,
+        "split__validation": 3,
+    }
+    assert problems(images, **wanted) == []
+    (problem,) = problems(images, split__validation=5)
+    assert states(problem, "'apple'", "5 images")
+    shutil.rmtree("given/test/pear")
+    (problem,) = problems(images, split__validation=3)
+    assert states(problem, "test", "'pear'")
+    (problem,) = problems(images, split__given=None)
+    assert states(problem, "split.given", "named like splits")
+
+
+def test_a_user_without_home_or_name(workspace, monkeypatch):
+    monkeypatch.setattr(
+        "tools.check.project.getuser", Mock(side_effect=KeyError("getpwuid(): uid not found"))
+    )
+    with refused("HOME", "USER"):
+        read_project()
+
+
 def test_a_project_without_git():
     Path(".git").rmdir()
     with refused("git init", "dvc config --local core.no_scm true"):

@@ -1,5 +1,6 @@
 """The images and their labels, as far as they can be known without reading an image."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -43,12 +44,26 @@ def check_images(project: Project, findings: Findings) -> dict[str, float] | Non
             findings.checked.append(f"{folder} not yet, as {writer} writes it")
             return None
         table, _ = list_images(parameters.data, parameters.split)
+        if not writer:
+            warn_of_links(folder, table["path"], findings)
         check_labels(table.assign(sha256=table["path"]), folder)  # which are identical, the split finds out
         class_names = sorted(table["label"].unique())
         findings.checked.append(f"{folder} ({len(table)} images of {len(class_names)} classes)")
         check_names(class_names, findings)
         return check_sizes(table, parameters.split)
     return None
+
+
+def warn_of_links(folder: Path, paths: Iterable[str], findings: Findings) -> None:
+    """Say where images are links to files elsewhere, before dvc add makes these read-only links of its cache."""
+    if folder.with_name(f"{folder.name}.dvc").exists():  # links are DVC's own
+        return
+    links = sum((folder / path).is_symlink() or (folder / path).stat().st_nlink > 1 for path in paths)
+    if links:
+        findings.notices.append(
+            f"{links} images in {folder} are links to files elsewhere, which dvc add would make read-only: take the "
+            f"links away, and dvc add --out {folder} FOLDER copies the folder where the files are."
+        )
 
 
 def check_names(class_names: list[str], findings: Findings) -> None:

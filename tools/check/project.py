@@ -1,6 +1,7 @@
 """The project around the parameters: the files that have to be here, and what dvc.yaml and dvc.lock say."""
 
 from collections.abc import Callable
+from getpass import getuser
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +54,14 @@ def read_project() -> Project:
     for path in (PARAMETERS, PIPELINES[0], Path(".dvc")):
         if not path.exists():
             raise UserError(f"{path} is missing: run this from the project's top folder.")
+    try:
+        Path.home()
+        getuser()
+    except (RuntimeError, KeyError, OSError):  # by Python's version
+        raise UserError(
+            "this process has no home folder or no user's name, for which DVC asks: set HOME to a folder and "
+            "USER to a name."
+        ) from None
     here = Path.cwd()
     has_git = any((folder / ".git").exists() for folder in (here, *here.parents))
     if not has_git and not Config.from_cwd()["core"]["no_scm"]:

@@ -1,6 +1,5 @@
 """How a stage is called, and how it ends when the user's data or parameters are wrong."""
 
-import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
@@ -49,13 +48,6 @@ def run(main: Callable[..., Any], **afterwards: Callable[[Any, Path], None]) -> 
         ) from None
     except OSError as error:
         raise UserError(f"{error.filename or 'a file'}: {error.strerror or error}.") from None
-    except UnicodeError:
-        encoding = sys.getfilesystemencoding()
-        if encoding == "utf-8":
-            raise
-        raise UserError(
-            f"file names are read as {encoding} here, not as UTF-8: export PYTHONUTF8=1."
-        ) from None
     except KeyboardInterrupt:
         raise UserError("stopped before it was done: run dvc repro to start it again.") from None
     print(f"took {time.monotonic() - started:.0f} s")

@@ -1,6 +1,7 @@
 """Which files of the images folder are images."""
 
 import os
+import sys
 from pathlib import Path
 
 from stages.shared.pipeline.command import UserError
@@ -31,8 +32,8 @@ def is_hidden(name: str) -> bool:
 def list_files(folder: Path) -> list[str]:
     """Return the paths of the files below `folder`, with slashes, hidden ones excepted.
 
-    Raises UserError where one cannot be read or is none, has a name that is not UTF-8, and for links to
-    folders, which DVC does not follow.
+    Raises UserError where one cannot be read or is none, where its name is not UTF-8 or not read as such, and
+    for links to folders, which DVC does not follow.
     """
 
     def cannot_read(error: OSError) -> None:
@@ -50,6 +51,9 @@ def list_files(folder: Path) -> list[str]:
             f"{some(list(map(str, others)))}. Put the images themselves there."
         )
     paths = [path.relative_to(folder).as_posix() for path in files]
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8" and not all(map(str.isascii, paths)):
+        raise UserError(f"file names are read as {encoding} here, not as UTF-8: export PYTHONUTF8=1.")
     garbled = [ascii(path) for path in paths if not _is_utf8(path)]
     if garbled:
         raise UserError(
