@@ -60,8 +60,8 @@ LAST_MAPS = {  # of each conv base
     "resnet50": "conv5_block3_out",
     "mobilenet": "conv_pw_13_relu",
 }
-SCRIPT = "<script>document.title='hacked'</script>"
-LABELS = [SCRIPT, "a&amp;b\u202e", "x" * 60]
+MARKUP = "<svg onload=document.title='hacked'>"
+LABELS = [MARKUP, "a&amp;b\u202e", "x" * 60]
 FILE = "\"><img src=x onerror=document.title='hacked'>"
 PAGE = Path("metrics/report.html")
 
