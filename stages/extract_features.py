@@ -16,17 +16,20 @@ from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import SPLITS, check_complete, read_split
 
 
-def main(*, splits: Path, weights: Path, features: Path, activations: Path) -> list[keras.Model]:
+def main(
+    *, splits: Path, unused: Path, weights: Path, features: Path, activations: Path
+) -> list[keras.Model]:
     """Extract and return the network that ran.
 
-    Reads:  splits/{train,validation,test,unused}.csv, the images that they name, weights (.weights.h5)
+    Reads:  splits/{train,validation,test}.csv, unused (.csv), the images that they name, weights
+            (.weights.h5)
     Writes: features/{train,validation,test}.npy, each (n, height, width, channels), VGG16 at 150
             pixels: (n, 4, 4, 512); activations/{validation,test}.npy, there (n, 9, 9, 512). All
             float16 from a bfloat16 base and float32 from a float32 one; row i belongs to row i of
             the split's CSV.
     """
     parameters = read_parameters(ExtractionParameters)
-    check_complete(splits, Path(parameters.data.images))
+    check_complete(splits, unused, Path(parameters.data.images))
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
     output, default = base.layers[-1].name, ARCHITECTURES[parameters.conv_base.name].freeze_through
     for name in SPLITS:

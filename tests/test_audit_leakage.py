@@ -73,7 +73,7 @@ def plant(folder: Path, weights: Path) -> None:
             table["sha256"] = [sha256(file.read_bytes()).hexdigest() for file in files]
             Path("data/splits").mkdir(parents=True, exist_ok=True)
             table.to_csv(f"data/splits/{split}.csv", index=False)
-        Path("data/splits/unused.csv").write_text("path,reason\n")
+        Path("data/unused.csv").write_text("path,reason\n")
         run("extract_features", "audit_leakage")
 
 

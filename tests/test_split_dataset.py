@@ -31,7 +31,7 @@ def report() -> dict:
 
 
 def unused() -> dict[str, str]:
-    return dict(pd.read_csv("data/splits/unused.csv", dtype=str).itertuples(index=False))
+    return dict(pd.read_csv("data/unused.csv", dtype=str).itertuples(index=False))
 
 
 def images_in(split: str) -> dict[str, int]:
@@ -241,7 +241,7 @@ def test_a_file_that_came_while_it_was_split_is_noticed(workspace):
     )
     change(data__unlisted="ignore", split__train=6)
     run("split_dataset")
-    check_complete(Path("data/splits"), Path("images"))  # unused files are known
+    check_complete(Path("data/splits"), Path("data/unused.csv"), Path("images"))  # unused files are known
     draw_images(Path("images"), ["pear/late.png"])
     Path("images/NA").write_text("a name that a table may take for a missing one")
     with refused(2, "images", "NA, pear/late.png", "dvc repro --force --single-item split_dataset"):

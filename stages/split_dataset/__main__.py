@@ -28,12 +28,12 @@ class Parameters(Sections):
     white_16_bit: White16Bit
 
 
-def main(*, splits: Path, metrics: Path) -> None:
+def main(*, splits: Path, unused: Path, metrics: Path) -> None:
     """Split the images.
 
     Reads:  the images in data.images, and the CSV file of labels if there is one
     Writes: splits/{train,validation,test}.csv, with path, label, class_index (int64) and sha256, a row
-            an image, sorted by path; splits/unused.csv, with path and reason of every other file;
+            an image, sorted by path; unused (.csv), with path and reason of every other file;
             metrics (.json): images per split and class, and what is left out or repeated
     """
     parameters = read_parameters(Parameters)
@@ -48,14 +48,14 @@ def main(*, splits: Path, metrics: Path) -> None:
     table["split"] = assign(table, split)
     counts = count(table, split)
     left_over = table["path"][table["split"] == "none"]
-    unused = {**others, **bad, **dict.fromkeys(left_over, "left over by the split")}
+    reasons = {**others, **bad, **dict.fromkeys(left_over, "left over by the split")}
 
     for name in SPLITS:
         rows = table[table["split"] == name]
         with atomic_write(splits / f"{name}.csv") as file:
             rows[["path", "label", "class_index", "sha256"]].to_csv(file, index=False)
-    with atomic_write(splits / "unused.csv") as file:
-        pd.DataFrame(sorted(unused.items()), columns=["path", "reason"]).to_csv(file, index=False)
+    with atomic_write(unused) as file:
+        pd.DataFrame(sorted(reasons.items()), columns=["path", "reason"]).to_csv(file, index=False)
     report = {
         "images": {name: int(counts[name].sum()) for name in SPLITS},
         "per_class": [{"class": label, **of_class} for label, of_class in counts.to_dict("index").items()],
@@ -70,8 +70,8 @@ def main(*, splits: Path, metrics: Path) -> None:
         report |= {"across_splits": across_splits(table)}
     write_json(metrics, report)
     print(counts.to_string(max_rows=40))
-    if unused:
-        print(f"{splits / 'unused.csv'}: {len(unused)} files that are in no split, {len(bad)} of them bad")
+    if reasons:
+        print(f"{unused}: {len(reasons)} files that are in no split, {len(bad)} of them bad")
     if split.group_by is not None:
         said = ", ".join(f"{number} in {name}" for name, number in report["groups"].items())
         off = deviation(table, split)

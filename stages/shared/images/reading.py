@@ -34,10 +34,15 @@ def read_unchanged(path: Path, digest: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        reason = f"({error.strerror})"
-        raise UserError(f"{path} can no longer be read {reason}: run dvc repro to split again.") from None
+        raise UserError(
+            f"{path} can no longer be read ({error.strerror}): run dvc repro --force --single-item split_dataset, "
+            "then dvc repro."
+        ) from None
     if sha256(data).hexdigest() != digest:
-        raise UserError(f"{path} has changed since the split was made: run dvc repro to split again.")
+        raise UserError(
+            f"{path} has changed since the split was made: run dvc repro --force --single-item split_dataset, "
+            "then dvc repro."
+        )
     return data
 
 

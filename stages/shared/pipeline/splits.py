@@ -20,12 +20,12 @@ def read_class_names(split: pd.DataFrame) -> list[str]:
     return split.drop_duplicates("class_index").sort_values("class_index")["label"].tolist()
 
 
-def check_complete(splits: Path, folder: Path) -> None:
-    """Raise UserError where `folder` has files of which `splits` does not know, in a split or unused.
+def check_complete(splits: Path, unused: Path, folder: Path) -> None:
+    """Raise UserError where `folder` has files that are neither in one of `splits` nor in the table `unused`.
 
     They came while split_dataset ran: DVC, which looks at the folder at its end, takes it for up to date.
     """
-    tables = (read_split(splits / f"{name}.csv") for name in (*SPLITS, "unused"))
+    tables = map(read_split, (*(splits / f"{name}.csv" for name in SPLITS), unused))
     new = sorted(set(list_files(folder)).difference(*(table["path"] for table in tables)))
     if new:
         raise UserError(
