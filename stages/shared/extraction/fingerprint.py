@@ -14,15 +14,8 @@ from stages.shared.images import decoding, fit, opening, reading
 from stages.shared.network import conv_base, environment, inference
 from stages.shared.pipeline import arrays
 
-MODULES = (
-    arrays,
-    conv_base,
-    decoding,
-    fit,
-    inference,
-    opening,
-    reading,
-)  # whose code decides about the last bit
+# Whose code decides about the last bit.
+MODULES = (arrays, conv_base, decoding, fit, inference, opening, reading)
 
 
 def take_fingerprint(base: keras.Model, weights: Path, module: str, parameters: Iterable[str | int]) -> bytes:
