@@ -205,6 +205,22 @@ def test_labels_in_a_csv_of_others(workspace, delimiter, written):
     assert labels() == {path: path.split("/")[0] for path in labels()} and len(labels()) == 30
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_csv_of_a_spreadsheet(workspace, encoding, capsys):
+    """Empty rows, an extension in other case, a folder that is not there; a missing file is the only one named."""
+    rows = [f"old\\{path.upper()};{label}" for path, label in TRUE.items()]
+    text = "\r\n".join(["file;label", *rows, ";", ""])
+    Path("images/labels.csv").write_bytes(text.encode(encoding))
+    change(data__labels_from="images/labels.csv")
+    run("split_dataset")
+    assert labels() == {path: path.split("/")[0] for path in labels()} and len(labels()) == 30
+    assert "old/" in capsys.readouterr().out
+    shutil.rmtree("data")
+    Path("metrics/split.json").unlink()
+    Path("images/labels.csv").write_bytes(text.replace("PEAR/3.PNG", "PEAR/99.PNG").encode(encoding))
+    assert fails(1, "not there", "PEAR/99.PNG")
+
+
 def test_a_listed_name_is_not_taken_for_a_file_elsewhere(workspace):
     """One name alone has its file in another folder than the others: that is no way to read them all."""
     draw_images(Path("images"), ["other/pear/new.png"])
@@ -359,6 +375,9 @@ def test_links_that_dvc_does_not_follow_are_errors(workspace):
         (["0", "0.0", "1"], ("'0'", "'0.0'")),
         (["big dog", "big_dog"], ("'big dog'", "'big_dog'")),
         (["\uff21", "a"], ("'\\uff21'", "'a'")),  # a wide A
+        (["x-ray", "x\u2013ray", "x ray"], ("'x-ray'", "'x\\u2013ray'", "'x ray'")),
+        (["cat", "\u0441\u0430t"], ("'cat'", "'\\u0441\\u0430t'")),  # its first letters are Cyrillic
+        (["01", "1", "1.0"], ("'01'", "'1'", "'1.0'")),
     ],
 )
 def test_labels_that_look_alike(workspace, names, facts):
@@ -372,7 +391,8 @@ def test_labels_that_look_alike(workspace, names, facts):
 
 
 def test_labels_that_differ(workspace):
-    names = ("cafe", "caf\u00e9", "10", "1", "\u0915\u093e", "\u0915\u0940")  # the last two by a vowel sign
+    names = ("cafe", "caf\u00e9", "10", "1", "1.1", "1.10", "-1", "A", "A-", "Ma\u00dfe", "Masse")
+    names += ("\u0915\u093e", "\u0915\u0940")  # which differ by a vowel sign
     draw_images(Path("photos"), class_folders(names), size=(4, 4))
     change(data__images="photos")
     run("split_dataset")
@@ -593,10 +613,25 @@ def test_groups_with_identical_images_stay_together(workspace, shares):
         assert after == before | dict.fromkeys(("animal12", "animal4"), before["animal1"])
 
 
+def test_a_group_with_its_accent_in_two_forms_is_one(workspace):
+    names = [
+        f"{label}/Jos{form}{n}_{k}.png"
+        for n in range(9)
+        for k in range(2)
+        for label, form in (("apple", "\u00e9"), ("pear", "e\u0301"))
+    ]
+    draw_photos(names)
+    change(split__group_by=r"Jos[^_]+", split__train=None)
+    run("split_dataset")
+    assert sum(report()["groups"].values()) == 9
+
+
 @pytest.mark.parametrize(
     "group_by, facts",
     [
         ("animal(", ("split.group_by", "'animal('", "regular expression", "missing )")),
+        ("(" * 5000, ("split.group_by", "regular expression")),
+        ("column:", ("split.group_by", "'column:'", "column:NAME")),
         ("", ("split.group_by", "''", "null", "regular expression", "column:NAME")),
         (5, ("split.group_by", 5, "null", "regular expression", "column:NAME")),
         (
@@ -645,6 +680,7 @@ def draw_given(names: dict[str, int], classes: tuple[str, ...] = ("apple", "pear
         ("training_set", "val", "test_set"),
         ("Training", "valid", "holdout"),
         ("TRAIN", "dev", "testing"),
+        ("seg_train", "seg_eval", "01_test images"),
     ],
 )
 def test_given_splits_are_kept(workspace, train, validation, test):
@@ -699,6 +735,32 @@ def test_given_splits_within_classes(workspace):
     assert images_in("test") == {"bus": 9, "train": 9} and images_in("validation") == {"bus": 4, "train": 4}
 
 
+@pytest.mark.parametrize("fronts", [("train/train", "train/val"), ("train/train", "test/test")])
+def test_given_splits_within_folders_that_are_named_like_splits_too(workspace, fronts):
+    """As archives leave them that are unpacked into a folder of their own name."""
+    draw_images(
+        Path("given"), [f"{front}/{path}" for front in fronts for path in class_folders()], size=(4, 4)
+    )
+    change(data__images="given", split__given="folders", split__train=None)
+    run("split_dataset")
+    known = {"train": "train", "val": "validation", "test": "test"}
+    assert (
+        members().items()
+        >= {f"{fronts[1]}/{path}": known[fronts[1].split("/")[1]] for path in class_folders()}.items()
+    )
+    assert set(labels().values()) == {"apple", "pear"}
+
+
+def test_files_without_a_label_are_left_aside_where_wanted(workspace):
+    names = [f"train/{label}.{number}.png" for label in ("cat", "dog") for number in range(15)]
+    draw_images(Path("mine"), [*names, "test1/1.png"], size=(4, 4))
+    facts = (1, "cat.12.jpg", "test1/1.png", "data.unlisted: ignore")
+    assert fails(*facts, data__images="mine", data__labels_from="filename")
+    change(data__unlisted="ignore")
+    run("split_dataset")
+    assert unused()["test1/1.png"] == "without a label" and len(members()) == 30
+
+
 def test_given_splits_in_a_column(workspace):
     draw_images(Path("images"), class_folders())
     splits = {
@@ -746,8 +808,12 @@ def test_classes_missing_from_a_given_split(workspace):
             ["train/apple/0.png", "more/pear/0.png"],
             ("split.given", "1 of 2", "more/pear/0.png", "training_set"),
         ),
-        (["train/apple/0.png", "pear/test/0.png"], ("split.given", "2 of 2", "one depth")),
-        (["train/0.png", "test/0.png"], ("2 files", "no class folder", "test/0.png")),
+        (["train/apple/0.png", "pear/test/0.png"], ("split.given", "2 of 2", "different depths")),
+        (["train/0.png", "test/0.png"], ("2 files", "no class folder", "test/0.png", "data.unlisted")),
+        (
+            ["train/archive/apple/0.png", "test/archive/pear/1.png"],
+            ("one class only", "archive", "data.images"),
+        ),
     ],
 )
 def test_wrong_given_folders(workspace, names, facts):
@@ -761,6 +827,9 @@ def test_wrong_given_folders(workspace, names, facts):
         (["train/cat", "validation/cat", "test/cat"], ("train", "validation", "test")),
         (["training_set/cat", "test_set/dog"], ("training_set", "test_set")),
         (["cat", "dog", "test"], ("test",)),
+        (["seg_train/cat", "seg_test/cat"], ("seg_train", "seg_test")),
+        (["train/cat", "train/dog", "unlabeled/cat"], ("train",)),
+        (["train", "eval"], ("train", "eval")),
         (["train/cat", "train/dog", "extra"], ("train",)),
     ],
 )

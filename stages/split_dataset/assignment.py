@@ -56,12 +56,14 @@ class Split(Section):
     @field_validator("group_by")
     @classmethod
     def check_pattern(cls, group_by: str | None) -> str | None:
+        if group_by == COLUMN:
+            raise ValueError(f"{group_by!r} names no column: a column is written column:NAME.")
         if group_by is not None and not group_by.startswith(COLUMN):
             try:
                 regex.compile(group_by)
-            except (regex.error, OverflowError) as error:
+            except (regex.error, OverflowError, RecursionError) as error:
                 raise ValueError(
-                    f"{group_by!r} is no regular expression: {error}. A column is written column:NAME."
+                    f"{group_by[:100]!r} is no regular expression: {error}. A column is written column:NAME."
                 ) from None
         return group_by
 

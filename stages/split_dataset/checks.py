@@ -95,7 +95,7 @@ def report(results: list[Checked], white_16_bit: int) -> dict[str, int]:
     grey, colour, pages = counts.values()
     if grey:
         print(
-            f"{grey} grey files of 16 bits come out near black: none of their values is above a quarter of "
+            f"{grey} grey files of 16 bits come out near black (or white, where white is zero): none of their values is above a quarter of "
             f"white_16_bit: {white_16_bit}. Where they hold 12 bits, set white_16_bit: 4095; 10 bits: 1023; "
             "14 bits: 16383."
         )
@@ -114,7 +114,8 @@ def check_labels(table: pd.DataFrame, folder: Path) -> None:
     labels = table["label"].unique()
     if len(labels) < 2:
         raise UserError(
-            f"{folder} has images of one class only ({', '.join(labels) or 'none'}): a classifier needs two or more."
+            f"{folder} has images of one class only ({', '.join(labels) or 'none'}): a classifier needs two or more. "
+            "Where its folders are the classes, point data.images there."
         )
     conflicts = table[table.groupby("sha256")["label"].transform("nunique") > 1].sort_values(
         ["sha256", "path"]

@@ -8,45 +8,65 @@ import pandas as pd
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_files import some
 
-NAMED = {"train": "train(ing)?", "validation": "val(id(ation)?)?|dev", "test": "test(ing)?|holdout"}
+NAMED = {
+    "train": "train(ing)?|trn",
+    "validation": "val(id(ation)?)?|dev|eval(uation)?",
+    "test": "test(ing)?|tst|holdout",
+}
 KNOWN = "train, training or training_set; val, valid, validation or dev; test, testing, test_set or holdout"
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that `name` usually stands for, or None: train for Training_set, test for test1."""
-    plain = re.sub(r"(set|data)?\d*$", "", re.sub(r"[\W_]", "", name.casefold()))
-    return next((split for split, pattern in NAMED.items() if re.fullmatch(pattern, plain)), None)
+    """Return the split that `name` usually stands for, or None: train for Training_set, test for test1 or seg_test.
 
-
-def find_level(paths: list[str], folder: Path) -> int:
-    """Return at which depth all `paths` have a folder that is named like a split, 0 for the first.
-
-    Raises UserError where there is none.
+    A name of several words stands for the only split among them.
     """
-    levels = [
-        {depth for depth, name in enumerate(path.split("/")[:-1]) if split_named(name)} for path in paths
-    ]
-    common = set.intersection(*levels)
+    words = _words(name)
+    named = {_split_of(word) for word in ("".join(words), *words)} - {None}
+    return named.pop() if len(named) == 1 else None
+
+
+def _words(name: str) -> list[str]:
+    return [re.sub(r"(set|data)?\d*$", "", word) for word in re.split(r"[\W_]+", name.casefold())]
+
+
+def _split_of(word: str) -> str | None:
+    return next((split for split, pattern in NAMED.items() if re.fullmatch(pattern, word)), None)
+
+
+def find_levels(paths: list[str], folder: Path) -> tuple[int, list[int]]:
+    """Return at which depth the folders of `paths` name their splits, 0 for the first, and all depths without labels.
+
+    The first depth at which all paths have a folder that is named like a split, and not all the same; the
+    others without labels are those that repeat it, or that name one split for all. Raises UserError where
+    there is none.
+    """
+    named = [[split_named(name) for name in path.split("/")[:-1]] for path in paths]
+    depths = range(min(map(len, named)))
+    common = {depth: [splits[depth] for splits in named] for depth in depths if all(s[depth] for s in named)}
     if not common:
-        outside = [path for path, level in zip(paths, levels, strict=True) if not level] or paths
-        raise UserError(
-            f"split.given is folders, but {len(outside)} of {len(paths)} files in {folder} lie in no folder "
-            f"that is named like a split, all at one depth: {some(outside)}. Such names are {KNOWN}."
+        outside = [path for path, splits in zip(paths, named, strict=True) if not any(splits)]
+        where = (
+            "in no folder that is named like a split" if outside else "in such folders at different depths"
         )
-    return min(common)
+        raise UserError(
+            f"split.given is folders, but {len(outside or paths)} of {len(paths)} files in {folder} lie {where}: "
+            f"{some(outside or paths)}. Such names are {KNOWN}."
+        )
+    level = next((depth for depth, splits in common.items() if len(set(splits)) > 1), min(common))
+    return level, [
+        depth for depth, splits in common.items() if len(set(splits)) == 1 or splits == common[level]
+    ]
 
 
-def without(path: str, level: int | None) -> str:
-    """Return `path` without its folder at the depth `level`."""
-    if level is None:
-        return path
-    parts = path.split("/")
-    return "/".join(parts[:level] + parts[level + 1 :])
+def without(path: str, levels: list[int]) -> str:
+    """Return `path` without its folders at the depths `levels`."""
+    return "/".join(part for depth, part in enumerate(path.split("/")) if depth not in levels)
 
 
 def from_folders(paths: pd.Series, folder: Path) -> list[str | None]:
-    """Return the split that the folders of each path name; raises UserError as find_level does."""
-    level = find_level(paths.tolist(), folder)
+    """Return the split that the folders of each path name; raises UserError as find_levels does."""
+    level, _ = find_levels(paths.tolist(), folder)
     return [split_named(path.split("/")[level]) for path in paths]
 
 
@@ -66,19 +86,22 @@ def from_column(table: pd.DataFrame, column: str, file: Path) -> list[str | None
 def check_class_folders(files: list[str], folder: Path) -> None:
     """Raise UserError where class folders are named like splits.
 
-    A single one called train is taken for a class where its images lie as deep as those of another.
+    A single one called train is taken for a class, unless it has folders that others have too, or lack at all. Names
+    of several words count where they stand for several splits: seg_train and seg_test, but not train_station.
     """
-    depths: dict[str, set[int]] = {}
+    inner: dict[str, set[str]] = {}
     for path in files:
-        depths.setdefault(path.split("/")[0], set()).add(path.count("/"))
-    named = [name for name in depths if split_named(name)]
+        first, *others = path.split("/")[:-1]
+        inner.setdefault(first, set()).update(others[:1])
+    named = {name: split for name in inner if (split := split_named(name))}
+    plain = [name for name in named if _split_of("".join(_words(name)))]
     if [name.casefold() for name in named] == ["train"]:
-        others = set().union(*(found for name, found in depths.items() if name not in named))
-        if depths[named[0]] & others:
-            return
-    if named:
+        own = inner[plain[0]]
+        others = set().union(*(folders for name, folders in inner.items() if name != plain[0]))
+        plain = plain if own and (not others or own & others) else []
+    if plain or len(set(named.values())) > 1:
         raise UserError(
-            f"{folder} has class folders that are named like splits: {some(named)}. Set split.given: folders, "
+            f"{folder} has class folders that are named like splits: {some(list(named))}. Set split.given: folders, "
             "so that each image keeps its split; rename those that are classes; remove those that are neither."
         )
 
@@ -111,7 +134,7 @@ def warn_of_folders(paths: pd.Series, folder: Path) -> None:
 def warn_of_columns(columns: pd.DataFrame, file: Path) -> None:
     """Say so where a column names splits, which nobody asked to keep."""
     for column, values in columns.items():
-        if values.nunique() > 1 and values.map(split_named).notna().all():
+        if values.nunique() > 1 and values.map(split_named).notna().mean() > 0.5:
             print(
                 f"{file} has splits in its column {column!r}: they are not kept. "
                 f"split.given: column:{column} would keep them."

@@ -1,5 +1,7 @@
 """Groups of images that stay whole in one split: those of one patient, one animal or one video."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import regex
@@ -9,7 +11,7 @@ from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_files import some
 
 COLUMN = "column:"  # the beginning of a parameter's value that names a column of the CSV file with the labels
-SECONDS = 1  # for one path: nested repetitions can take longer than one waits
+SECONDS = 10  # for all paths, which take parts of one as a rule: nested repetitions may take years
 PARTNERS = 1000  # groups that another may change places with: near enough, and quick where there are many
 
 
@@ -18,12 +20,12 @@ def find(paths: pd.Series, pattern: str) -> list[str]:
 
     Raises UserError where it finds nothing or takes too long.
     """
-    search = regex.compile(pattern).search
+    search, end = regex.compile(pattern).search, time.monotonic() + SECONDS
     try:
-        matches = [search(path, timeout=SECONDS) for path in paths]
+        matches = [search(path, timeout=max(end - time.monotonic(), 0.001)) for path in paths]
     except TimeoutError:
         raise UserError(
-            f"split.group_by, {pattern!r}, takes more than {SECONDS} s for a path: write it without "
+            f"split.group_by, {pattern!r}, takes more than {SECONDS} s for these paths: write it without "
             "repetitions within repetitions."
         ) from None
     groups = [match and match[min(1, match.re.groups)] for match in matches]

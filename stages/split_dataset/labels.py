@@ -19,10 +19,17 @@ from stages.split_dataset.labels_file import check_place, find_files, read_rows
 
 NUMBERED = re.compile(r"(?P<label>.+?)\.\d+\.\w+")  # cat.12.jpg
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# Soft hyphen, fillers, zero-width and direction marks, variation selectors, byte-order mark, tags.
+# Soft hyphen, fillers, zero-width and direction marks, variation selectors, byte-order mark.
 INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
-    "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffc\U000e0100-\U000e01ef]"
+)
+# Dashes and quotes as keyboards and word processors have them, and Cyrillic and Greek letters that look Latin.
+LATIN = str.maketrans(
+    "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2018\u2019\u02bc\u201c\u201d"
+    "\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0405\u0422\u0425\u0430\u0441\u0435\u0456\u0458\u043e"
+    "\u0440\u0455\u0443\u0445\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf",
+    "-------" + 3 * "'" + 2 * '"' + "ABCEHIJKMOPSTXaceijopsyxABEZHIKMNOPTYXo",
 )
 MARKUP = re.compile(r"<(/?script|!--)", re.IGNORECASE)  # ends or opens what holds the data of dvc plots show
 
@@ -67,11 +74,13 @@ def list_images(data: Data, split: Split) -> tuple[pd.DataFrame, dict[str, str]]
                     f"{key} is {value!r}, a column of the CSV file with the labels, but data.labels_from is "
                     f"{data.labels_from}: name such a file there, or give {key} {other} or null."
                 )
-        table, others = _from_paths(folder, files, data.labels_from, split), {}
+        table, others = _from_paths(folder, files, data, split)
     else:
         table, others = _from_csv(folder, files, data, split)
     if split.group_by and not split.group_by.startswith(COLUMN):
         table["group"] = groups.find(table["path"], split.group_by)
+    if "group" in table:
+        table["group"] = [unicodedata.normalize("NFC", group) for group in table["group"]]
     if split.given == "folders":
         table["given"] = given.from_folders(table["path"], folder)
     elif split.given is None:
@@ -101,19 +110,19 @@ def check_look_alikes(table: pd.DataFrame) -> None:
 
 def appearance(label: str) -> str:
     """Return what labels that look alike have in common."""
-    seen = INVISIBLE.sub("", unicodedata.normalize("NFKC", label)).replace("_", " ")
-    text = " ".join(seen.split()).casefold()
-    try:
-        return str(float(text))
-    except ValueError:
-        return text
+    seen = INVISIBLE.sub("", unicodedata.normalize("NFKC", label.translate(LATIN)))
+    words = " ".join(re.sub(r"(?<=\w)-(?=\w)|_", " ", seen).lower().split())
+    return re.sub(r"^([+-]?)0*(\d+)(\.0*)?$", r"\1\2", words)
 
 
 def _check_names(table: pd.DataFrame, folder: Path) -> None:
     rows = list(zip(table["path"], table["label"], strict=True))
-    if odd := [path for path, label in rows if CONTROL.search(path + label)]:
+    if odd := [
+        path for path, label in rows if CONTROL.search(path + label) or not INVISIBLE.sub("", label).strip()
+    ]:
         raise UserError(
-            f"{len(odd)} images in {folder} have control characters in name or label: {some(odd)}. Rename them."
+            f"{len(odd)} images in {folder} have control characters in name or label, or a label in which nothing "
+            f"shows: {some(odd)}. Rename them."
         )
     if odd := [path for path, label in rows if MARKUP.search(path) or MARKUP.search(label)]:
         raise UserError(
@@ -122,25 +131,28 @@ def _check_names(table: pd.DataFrame, folder: Path) -> None:
         )
 
 
-def _from_paths(folder: Path, files: list[str], labels_from: str, split: Split) -> pd.DataFrame:
+def _from_paths(
+    folder: Path, files: list[str], data: Data, split: Split
+) -> tuple[pd.DataFrame, dict[str, str]]:
     if not files:
         raise UserError(f"{folder} holds no images: put some there, or point data.images elsewhere.")
-    level = given.find_level(files, folder) if split.given == "folders" else None
-    classes = [given.without(path, level) for path in files]
-    label_of = _folder_label if labels_from == "folder" else _filename_label
-    labels = [label_of(path) for path in classes]
-    unlabelled = [path for path, label in zip(files, labels, strict=True) if label is None]
-    if unlabelled:
-        where = "lie in no class folder" if labels_from == "folder" else "are not named like cat.12.jpg"
+    levels = given.find_levels(files, folder)[1] if split.given == "folders" else []
+    label_of = _folder_label if data.labels_from == "folder" else _filename_label
+    labels = {path: label_of(given.without(path, levels)) for path in files}
+    unlabelled = sorted(path for path, label in labels.items() if label is None)
+    if unlabelled and data.unlisted == "fail":
+        where = "lie in no class folder" if data.labels_from == "folder" else "are not named like cat.12.jpg"
         raise UserError(
-            f"{len(unlabelled)} files in {folder} {where}, so data.labels_from: {labels_from} gives them "
-            f"no label: {some(sorted(unlabelled))}."
+            f"{len(unlabelled)} files in {folder} {where}, so data.labels_from: {data.labels_from} gives them no "
+            f"label: {some(unlabelled)}. Move them, or leave them aside with data.unlisted: ignore."
         )
-    if labels_from == "folder":
+    labelled = {path: label for path, label in labels.items() if label is not None}
+    if data.labels_from == "folder":
         if split.given is None:
-            given.check_class_folders(files, folder)
+            given.check_class_folders(list(labelled), folder)
         _check_empty_folders(files, folder)
-    return pd.DataFrame({"path": files, "label": labels})
+    table = pd.DataFrame({"path": list(labelled), "label": list(labelled.values())}, dtype=str)
+    return table, dict.fromkeys(unlabelled, "without a label")
 
 
 def _check_empty_folders(files: list[str], folder: Path) -> None:

@@ -2,8 +2,9 @@
 
 import csv
 import unicodedata
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def read_rows(file: Path, columns: dict[str, tuple[str, str]]) -> tuple[pd.DataF
     one of DELIMITERS that gives these columns. Raises UserError where none does, or rows are uneven.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        content = file.read_bytes()
+        text = content.decode("utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
         header, rows = _parse(text, columns)
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{file} is no readable CSV file in UTF-8: {error}.") from None
@@ -52,28 +54,29 @@ def read_rows(file: Path, columns: dict[str, tuple[str, str]]) -> tuple[pd.DataF
             f"{len(uneven)} rows of {file} do not have its {len(header)} columns: {some(uneven)}."
         )
     table = pd.DataFrame(rows, columns=header, dtype=str)
-    names = [name for name, _ in columns.values()]
+    names = [unicodedata.normalize("NFC", name) for name, _ in columns.values()]
     return table[names].set_axis(list(columns), axis="columns"), table.drop(columns=names)
 
 
 def _parse(text: str, columns: dict[str, tuple[str, str]]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows, with the delimiter that gives `columns`, or else the first that gives any."""
+    """Return header and rows, with the delimiter that gives `columns`, or else a comma; raises csv.Error."""
     parsed, faults = [], []
     for delimiter in DELIMITERS:
         lines = csv.reader(StringIO(text), strict=True, delimiter=delimiter, skipinitialspace=True)
         try:
-            names, *rows = [row for row in lines if row] or [[]]
+            names, *rows = [row for row in lines if any(map(str.strip, row))] or [[]]
         except csv.Error as error:
             faults.append(error)
         else:
-            parsed.append(([name.strip() for name in names], rows))
-    if not parsed:
+            parsed.append(([unicodedata.normalize("NFC", name.strip()) for name in names], rows))
+    found = next((one for one in parsed if _has(one[0], columns)), None)
+    if not found and faults:
         raise faults[0]
-    return next((found for found in parsed if _has(found[0], columns)), parsed[0])
+    return found or parsed[0]
 
 
 def _has(header: list[str], columns: dict[str, tuple[str, str]]) -> bool:
-    return all(header.count(name) == 1 for name, _ in columns.values())
+    return all(header.count(unicodedata.normalize("NFC", name)) == 1 for name, _ in columns.values())
 
 
 def find_files(names: list[str], files: list[str]) -> list[list[str]]:
@@ -81,28 +84,43 @@ def find_files(names: list[str], files: list[str]) -> list[list[str]]:
 
     A name may lack its extension. All names are read in the first of these ways that finds a file for each:
     as the path of a file; as the end of one, without the folders in front; as a path with folders in front
-    that all names have and no file does. Where no way does, in the first. Accents count in either form.
+    that all names have and no file does, which is said; and in these ways whatever the case. Where no way
+    does, in the one that finds most. Accents count in either form.
     """
     written = [unicodedata.normalize("NFC", name).removeprefix("./") for name in names]
     if not any("\\" in file for file in files):
         written = [name.replace("\\", "/") for name in written]
-    whole, ends = Lookup(files, lambda path: [path]), Lookup(files, _ends)
-    ways = [[whole.find(name) for name in written], [ends.find(name) for name in written]]
-    folders = [name.split("/")[:-1] for name in written]
-    while folders and all(parts and parts[0] == folders[0][0] for parts in folders):
-        written = [name.split("/", 1)[1] for name in written]
-        folders = [parts[1:] for parts in folders]
-        ways.append([whole.find(name) for name in written])
-    return next((found for found in ways if all(found)), ways[0])
+    best: list[list[str]] = [[] for _ in names]
+    for case in (str, str.lower):
+        known = [case(unicodedata.normalize("NFC", file)) for file in files]
+        whole, ends = Lookup(files, known, lambda path: [path]), Lookup(files, known, _ends)
+        for dropped, lookup in [("", whole), ("", ends), *((front, whole) for front in _fronts(written))]:
+            found = [lookup.find(case(name.removeprefix(dropped))) for name in written]
+            if all(found):
+                if dropped:
+                    print(f"{dropped} in front of all names of the CSV file is left away")
+                return found
+            best = max(best, found, key=lambda found: sum(map(bool, found)))
+    return best
+
+
+def _fronts(names: list[str]) -> Iterator[str]:
+    """Yield the folders that all `names` have in front, fewest first, with their slash."""
+    front = ""
+    for folders in zip(*(name.split("/")[:-1] for name in names), strict=False):
+        if len(set(folders)) > 1:
+            break
+        front += f"{folders[0]}/"
+        yield front
 
 
 class Lookup:
     """Files by what names them, with and without extension."""
 
-    def __init__(self, files: list[str], naming: Callable[[str], Iterable[str]]) -> None:
+    def __init__(self, files: list[str], known: list[str], naming: Callable[[str], Iterable[str]]) -> None:
         self.exact, self.stems = defaultdict(list), defaultdict(list)
-        for file in files:
-            for name in naming(unicodedata.normalize("NFC", file)):
+        for file, path in zip(files, known, strict=True):
+            for name in naming(path):
                 self.exact[name].append(file)
                 self.stems[_stem(name)].append(file)
 

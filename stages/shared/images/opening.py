@@ -1,5 +1,6 @@
 """Image files opened: of which format they are, how large, and without what keeps Pillow from their pixels."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import cache
@@ -77,6 +78,7 @@ def prepare_pillow() -> None:
     """Let Pillow read HEIC, and have it neither warn of nor refuse sizes, which `opened` does."""
     pi_heif.register_heif_opener()
     Image.MAX_IMAGE_PIXELS = None
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that it cannot read
     Image.core.set_block_size(2**26)  # bytes: in smaller pieces glibc keeps what a thread has freed
     PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # bytes of a text that holds an orientation, unpacked
 

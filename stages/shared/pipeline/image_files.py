@@ -10,16 +10,22 @@ from stages.shared.pipeline.command import UserError
 # stage runs again for it.
 NAMES = {
     "#recycle",
+    "#snapshot",
     "$RECYCLE.BIN",
+    "@Recycle",
     "@eaDir",
     "Desktop.ini",
+    "Network Trash Folder",
     "Picasa.ini",
+    "THUMBS.DB",
     "System Volume Information",
+    "Temporary Items",
     "Thumbs.db",
     "__MACOSX",
     "desktop.ini",
     "ehthumbs.db",
     "ehthumbs_vista.db",
+    "lost+found",
     "thumbs.db",
 }
 
