@@ -300,6 +300,6 @@ def test_a_project_without_git():
 
 
 def test_make_repro_begins_with_it():
-    command = ("make", "--dry-run", "--assume-old=.venv/installed", "repro")
+    command = ("make", "--dry-run", "--no-print-directory", "--assume-old=.venv/installed", "repro")
     said = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[:2] == ["python -m tools.check", "dvc repro"]

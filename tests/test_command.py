@@ -24,7 +24,9 @@ def fail(stage: str, *paths: str) -> str:
 
 @pytest.mark.slow
 def test_paths_that_are_missing_or_unknown(workspace):
-    assert states(fail("split_dataset", "--splits", "data/splits"), "required: --metrics", "dvc.yaml")
+    assert states(
+        fail("split_dataset", "--splits", "data/splits"), "required: --unused, --metrics", "dvc.yaml"
+    )
     given = (*arguments("split_dataset"), "--more", "data")
     assert states(fail("split_dataset", *given), "--more", "dvc repro")
 

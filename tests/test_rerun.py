@@ -32,8 +32,8 @@ HEADINGS, _, *ROWS = [
     for line in TABLE.replace("`", "").strip().splitlines()
 ]
 RERUNS = {row[0]: {stage for stage, mark in zip(HEADINGS[1:], row[1:], strict=True) if mark} for row in ROWS}
-# What may stay as it is: what the stage ran on, and counts.
-UNCHANGED = ("data/environment/", "data/records/", "metrics/")
+# What may stay as it is: what the stage ran on, counts, and files in no split.
+UNCHANGED = ("data/environment/", "data/records/", "metrics/", "data/unused.csv")
 CHANGES = {
     "data.images": {"data.images": "data/raw/other photos"},
     "data.labels_from, data.columns, data.unlisted, data.on_bad_image, data.max_megapixels": {
