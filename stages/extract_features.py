@@ -11,9 +11,10 @@ import keras
 from stages.shared.extraction.outputs import ExtractionParameters, store_outputs
 from stages.shared.network import conv_base, environment
 from stages.shared.network.conv_base import ARCHITECTURES
-from stages.shared.pipeline.command import run
+from stages.shared.pipeline.command import UserError, run
+from stages.shared.pipeline.image_files import list_files, some
 from stages.shared.pipeline.parameters import read_parameters
-from stages.shared.pipeline.splits import SPLITS, check_complete, read_split
+from stages.shared.pipeline.splits import SPLITS, read_split
 
 
 def main(
@@ -38,6 +39,20 @@ def main(
             files[default] = activations / f"{name}.npy"
         store_outputs(base, weights, files, read_split(splits / f"{name}.csv"), parameters)
     return [base]
+
+
+def check_complete(splits: Path, unused: Path, folder: Path) -> None:
+    """Raise UserError where `folder` has files that are neither in one of `splits` nor in the table `unused`.
+
+    They came while split_dataset ran: DVC, which looks at the folder at its end, takes it for up to date.
+    """
+    tables = map(read_split, (*(splits / f"{name}.csv" for name in SPLITS), unused))
+    new = sorted(set(list_files(folder)).difference(*(table["path"] for table in tables)))
+    if new:
+        raise UserError(
+            f"{len(new)} files came into {folder} while it was split: {some(new)}. "
+            "Run dvc repro --force --single-item split_dataset, then dvc repro."
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.shared.pipeline.splits import SPLITS, check_complete
+from stages.extract_features import check_complete
+from stages.shared.pipeline.splits import SPLITS
 from stages.split_dataset.assignment import Split, assign
 from stages.split_dataset.groups import place
 from tests.conftest import change, class_folders, draw_images, refused, run, states
