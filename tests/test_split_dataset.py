@@ -15,6 +15,7 @@ from PIL import Image
 
 from stages.extract_features import check_complete
 from stages.shared.pipeline.splits import SPLITS
+from stages.split_dataset import groups
 from stages.split_dataset.assignment import Split, assign
 from stages.split_dataset.groups import place
 from tests.conftest import change, class_folders, draw_images, refused, run, states
@@ -662,7 +663,8 @@ def test_wrong_column(workspace):
     assert fails(*facts, split__group_by="column:beast")
 
 
-def test_a_pattern_that_takes_for_ever(workspace):
+def test_a_pattern_that_takes_for_ever(workspace, monkeypatch):
+    monkeypatch.setattr(groups, "SECONDS", 0.5)
     draw_images(Path("images"), [f"apple/{'a' * 40}.png"])
     assert fails("split.group_by", "'/(a|aa)+$'", "repetitions", split__group_by="/(a|aa)+$")
 
