@@ -19,6 +19,7 @@ from stages.shared.network.freeze_point import FreezePoint, base_output
 from stages.shared.network.prediction import predict_classes, predict_stored
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
+from stages.shared.pipeline.json_and_csv import NEAR_DUPLICATES, read_table
 from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
 
@@ -47,7 +48,7 @@ def main(
     parameters = read_parameters(Parameters)
     test = read_split(test_split)
     truth = test["class_index"].to_numpy()
-    duplicated = test["path"].isin(pd.read_csv(near_duplicates, dtype=str, keep_default_na=False)["path"])
+    duplicated = test["path"].isin(read_table(near_duplicates, NEAR_DUPLICATES)["path"])
     head, augmented, fine_tuned = (
         model_file.load(models / f"{name}.keras") for name in ("head", "augmented", "fine_tuned")
     )

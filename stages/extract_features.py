@@ -13,6 +13,7 @@ from stages.shared.network import conv_base, environment
 from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.pipeline.command import UserError, run
 from stages.shared.pipeline.image_files import list_files, some
+from stages.shared.pipeline.json_and_csv import read_table
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import SPLITS, read_split
 
@@ -46,7 +47,8 @@ def check_complete(splits: Path, unused: Path, folder: Path) -> None:
 
     They came while split_dataset ran: DVC, which looks at the folder at its end, takes it for up to date.
     """
-    tables = map(read_split, (*(splits / f"{name}.csv" for name in SPLITS), unused))
+    tables = [read_split(splits / f"{name}.csv") for name in SPLITS]
+    tables.append(read_table(unused, {"path": str, "reason": str}))
     new = sorted(set(list_files(folder)).difference(*(table["path"] for table in tables)))
     if new:
         raise UserError(

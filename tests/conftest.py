@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages.shared.pipeline.arrays import array_file
 from stages.shared.pipeline.image_input import ImageInput
 from tests.warm_python import warm_python
 
@@ -152,6 +153,12 @@ def workspace(tmp_path, monkeypatch) -> Path:
     write_parameters(tmp_path, TINY)
     draw_images(tmp_path / "images", class_folders())
     return tmp_path
+
+
+def write_array(path: Path, values: np.ndarray, leading: int = 1) -> None:
+    """Write `values` as a stage does, with a checksum for each row; the first `leading` axes count rows."""
+    with array_file(path, values.shape[:leading], values.shape[leading:], values.dtype.name) as file:
+        file.write(range(file.rows), values.reshape(file.rows, *file.row_shape))
 
 
 def split_record(counts: dict[str, dict[str, int]], **others) -> dict:

@@ -23,7 +23,16 @@ from stages.audit_leakage.near_duplicates import (
 )
 from stages.shared.evaluation.metrics import accuracy_without
 from stages.shared.pipeline.splits import SPLITS
-from tests.conftest import TINY, change, place_weights, refused, run, shows_something, write_parameters
+from tests.conftest import (
+    TINY,
+    change,
+    place_weights,
+    refused,
+    run,
+    shows_something,
+    write_array,
+    write_parameters,
+)
 
 WRITTEN = [
     Path(name)
@@ -134,7 +143,7 @@ def test_without_near_duplicates(inside):
 
 
 def test_features_of_another_image_size(inside):
-    np.save("data/features/test.npy", np.zeros((12, 3, 3, 512), "float32"))
+    write_array(Path("data/features/test.npy"), np.zeros((12, 3, 3, 512), "float32"))
     with refused("data/features/test.npy", 12, "(3, 3, 512)", "image_size", "(2, 2, 512)", "dvc repro"):
         run("audit_leakage")
 
@@ -172,7 +181,7 @@ def test_memory_does_not_grow_with_images(tmp_path):
     """The features of 2,000 take 131 MB."""
     images = {"train": 2000, "validation": 40, "test": 1}
     for name, count in images.items():
-        np.save(tmp_path / f"{name}.npy", np.ones((count, 8, 8, 256), "float32"))
+        write_array(tmp_path / f"{name}.npy", np.ones((count, 8, 8, 256), "float32"))
     splits = {name: pd.DataFrame(index=range(count)) for name, count in images.items()}
     tracemalloc.start()
     found = read_directions(tmp_path, splits)

@@ -9,7 +9,7 @@ import pytest
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.network.freeze_point import above, check_cut, cuts, freeze
-from tests.conftest import change, place_weights, refused, run
+from tests.conftest import change, place_weights, refused, run, write_array
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
 
@@ -47,7 +47,7 @@ def test_an_unknown_layer_is_an_error_before_anything_is_written(workspace, vgg1
     run("split_dataset")
     stored = Path("data/default_activations/validation.npy")
     stored.parent.mkdir(parents=True)
-    np.save(stored, np.zeros((8, 2, 2, 512), "float32"))
+    write_array(stored, np.zeros((8, 2, 2, 512), "float32"))
     change(fine_tune__freeze_through="block4_pol")
     with refused("fine_tune.freeze_through", "'block4_pol'", "vgg16", "block4_pool"):
         run("extract_views")

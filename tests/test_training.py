@@ -17,7 +17,7 @@ from stages.shared.pipeline.splits import read_split
 from stages.shared.training.fit import Training, class_weights, read_batches
 from stages.shared.training.history import write_epochs
 from stages.shared.training.optimizer import RMSprop
-from tests.conftest import change, refused, run, shows_something, states
+from tests.conftest import change, refused, run, shows_something, states, write_array
 
 
 def measured(model: str, split: str, threshold: float = 0.5) -> tuple[float, float]:
@@ -100,7 +100,7 @@ def test_features_of_another_image_size_are_refused(extracted):
 def test_a_training_that_diverges_is_an_error(extracted):
     features = np.load("data/features/train.npy", allow_pickle=False)
     features[..., 0] = np.inf
-    np.save("data/features/train.npy", features)
+    write_array(Path("data/features/train.npy"), features)
     change(head__learning_rate=0.5)
     with refused("epoch 1", "learning_rate", 0.5):
         run("train_head")
@@ -111,7 +111,7 @@ def test_a_training_that_diverges_is_an_error(extracted):
 def test_the_base_computes_as_it_did_for_the_features(extracted, stored, arithmetic):
     """Also where they are those of a colleague, whose processor has another precision."""
     for file in Path("data/features").glob("*.npy"):
-        np.save(file, np.load(file, allow_pickle=False).astype(stored))
+        write_array(file, np.load(file, allow_pickle=False).astype(stored))
     change(conv_base__precision="auto")
     run("train_head")
     classifier = model_file.load(Path("data/models/head.keras")).network
@@ -142,7 +142,7 @@ def test_class_weights_change_what_is_learnt(extracted):
     plain = Path("data/models/head.keras").read_bytes()
     table = pd.read_csv("data/splits/train.csv")
     table.iloc[:9].to_csv("data/splits/train.csv", index=False)
-    np.save("data/features/train.npy", np.load("data/features/train.npy")[:9])
+    write_array(Path("data/features/train.npy"), np.load("data/features/train.npy")[:9])
     run("train_head")
     unbalanced = Path("data/models/head.keras").read_bytes()
     change(head__class_weights="balanced")
@@ -151,7 +151,7 @@ def test_class_weights_change_what_is_learnt(extracted):
 
 
 def test_epoch_e_reads_view_e_mod_views_and_every_row_once(tmp_path):
-    np.save(tmp_path / "views.npy", np.arange(3 * 7).reshape(3, 7, 1))
+    write_array(tmp_path / "views.npy", np.arange(3 * 7).reshape(3, 7, 1), leading=2)
     views = StoredArray(tmp_path / "views.npy", 7, (1,))
     orders = []
     for epoch in range(5):

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from stages.shared.images.decoding import decode
 from stages.shared.images.opening import opened
 from stages.shared.images.reading import read_unchanged
-from stages.shared.pipeline.arrays import StoredArray
+from stages.shared.pipeline.arrays import StoredArray, open_array
 from stages.shared.pipeline.parameters import Section
 
 BLOCK = 1024  # images compared with as many others at a time
@@ -62,7 +62,7 @@ def read_directions(features: Path, splits: dict[str, pd.DataFrame]) -> dict[str
     all images have in common would make any two similar. Raises UserError as StoredArray does.
     Source of the roots: Arandjelović and Zisserman, Three Things Everyone Should Know (2012).
     """
-    shape = np.load(features / "train.npy", mmap_mode="r", allow_pickle=False).shape[1:]
+    shape = open_array(features / "train.npy").shape[1:]
     roots = {}
     for name, split in splits.items():
         array = StoredArray(features / f"{name}.npy", len(split), shape)

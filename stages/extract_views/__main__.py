@@ -5,7 +5,6 @@ output and its activations at fine_tune.freeze_through. Validation and test imag
 augmented; at the default freeze point extract_features has stored theirs already.
 """
 
-import shutil
 from pathlib import Path
 
 import keras
@@ -15,8 +14,8 @@ from stages.shared.extraction.outputs import ExtractionParameters, store_outputs
 from stages.shared.network import conv_base, environment
 from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.network.freeze_point import FreezePoint, check_cut
+from stages.shared.pipeline.arrays import copy_array
 from stages.shared.pipeline.command import run
-from stages.shared.pipeline.files import atomic_write
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import read_split
 
@@ -52,8 +51,7 @@ def main(
     unaugmented = {"validation": views / "validation_activations.npy", "test": test_activations}
     for name, file in unaugmented.items():
         if through == ARCHITECTURES[settings.name].freeze_through:
-            with atomic_write(file) as copy:
-                shutil.copyfile(default_activations / f"{name}.npy", copy)
+            copy_array(default_activations / f"{name}.npy", file)
         else:
             store_outputs(base, weights, {through: file}, read_split(splits / f"{name}.csv"), parameters)
     return [base]

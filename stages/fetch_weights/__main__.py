@@ -1,5 +1,6 @@
 """Put the conv base's weights into one file, with the same bytes whatever their source."""
 
+import zipfile
 from pathlib import Path
 
 import keras
@@ -7,8 +8,9 @@ import keras
 from stages.fetch_weights.imagenet import IMAGE_SIZE, load_imagenet_weights
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import BaseName, Weights
+from stages.shared.pipeline.checksums import seal
 from stages.shared.pipeline.command import run
-from stages.shared.pipeline.files import atomic_write
+from stages.shared.pipeline.files import atomic_write, scratch_file
 from stages.shared.pipeline.parameters import Sections, read_parameters
 
 
@@ -36,8 +38,12 @@ def main(*, weights: Path) -> None:
     else:
         origin = source.weights
         conv_base.load_weights(base, Path(source.weights), source.name)
-    with atomic_write(weights) as unfinished:
-        base.save_weights(unfinished, overwrite=True)
+    with atomic_write(weights) as unfinished, scratch_file(weights.with_suffix(".keras")) as archive:
+        base.save(
+            archive
+        )  # with the same HDF5 file in it, made in memory: HDF5 on a full disk ends the process
+        unfinished.write_bytes(zipfile.ZipFile(archive).read("model.weights.h5"))
+        seal(unfinished)
     print(f"{weights}: {base.count_params():,} parameters of {source.name} from {origin}")
 
 

@@ -4,7 +4,6 @@ Every line is one fact of the run and none is of the day or the machine, so that
 tells what changed. Source: Mitchell et al., Model Cards for Model Reporting (2019).
 """
 
-import json
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from stages.model_card.markdown import render
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
 from stages.shared.pipeline.image_input import ImageInput
+from stages.shared.pipeline.json_and_csv import read_json
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.reporting import sentences
 
@@ -43,15 +43,14 @@ def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:
     """
     parameters = flatten(read_parameters(Parameters).model_dump())
     split, leakage, measured = (
-        json.loads((metrics / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("split", "leakage", "evaluation")
+        read_json(metrics / f"{name}.json") for name in ("split", "leakage", "evaluation")
     )
     differences = measured.pop("differences")
     files = {model: models / f"{model}.keras" for model in measured}
     trained = [
         {
             "model": model,
-            **json.loads((metrics / f"{model}.json").read_text(encoding="utf-8")),
+            **read_json(metrics / f"{model}.json"),
             **read_model(file),
         }
         for model, file in files.items()

@@ -3,7 +3,6 @@
 The page needs no other file and no network, and runs no script.
 """
 
-import json
 from operator import itemgetter
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from stages.shared.network import environment, model_file
 from stages.shared.network.conv_base import Name, Weights
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
+from stages.shared.pipeline.json_and_csv import read_json
 from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
 from stages.shared.reporting import sentences
@@ -43,8 +43,7 @@ def main(*, splits: Path, metrics: Path, tables: Path, fine_tuned: Path, report:
     parameters = read_parameters(Parameters)
     folder = Path(parameters.data.images)
     train, test = (read_split(splits / f"{name}.csv") for name in ("train", "test"))
-    split = json.loads((metrics / "split.json").read_text(encoding="utf-8"))
-    leakage = json.loads((metrics / "leakage.json").read_text(encoding="utf-8"))
+    split, leakage = read_json(metrics / "split.json"), read_json(metrics / "leakage.json")
     results, differences = read_results(metrics, tables, test)
     measured = {model: result.metrics for model, result in results.items()}
     classifier = model_file.load(fine_tuned)

@@ -1,6 +1,5 @@
 """What there is to tell of a run: metrics, predictions and curves of each model."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +8,8 @@ import pandas as pd
 
 from stages.report.examples import SHOWN, show
 from stages.shared.evaluation.metrics import reliability
+from stages.shared.pipeline.damage import damaged
+from stages.shared.pipeline.json_and_csv import CURVES, PREDICTIONS, ROC, read_json, read_table
 from stages.shared.reporting import sentences
 
 
@@ -24,14 +25,14 @@ class Result(NamedTuple):
 
 def read_results(metrics: Path, tables: Path, test: pd.DataFrame) -> tuple[dict[str, Result], list[dict]]:
     """Return a result for each model, and how two models each differ, as in metrics/evaluation.json."""
-    measured = json.loads((metrics / "evaluation.json").read_text(encoding="utf-8"))
+    measured = read_json(metrics / "evaluation.json")
     differences = measured.pop("differences")
     results = {
         model: Result(
             found,
             *read_predictions(tables / f"{model}_predictions.csv", test),
-            pd.read_csv(tables / f"{model}_roc.csv"),
-            pd.read_csv(metrics / f"{model}_curves.csv", index_col="epoch"),
+            read_table(tables / f"{model}_roc.csv", ROC),
+            read_table(metrics / f"{model}_curves.csv", CURVES).set_index("epoch"),
         )
         for model, found in measured.items()
     }
@@ -43,13 +44,14 @@ def read_predictions(file: Path, test: pd.DataFrame) -> tuple[pd.DataFrame, np.n
 
     A table of path, label, class_index, sha256, predicted, confidence (the
     probability of the predicted class), of_label (that of the true one) and right; and
-    probabilities, (n, classes) float32.
+    probabilities, (n, classes) float32. Raises UserError where the table is not that of these images.
     """
-    text = ["path", "label", "predicted"]
-    table = pd.read_csv(file, dtype=dict.fromkeys(text, str), keep_default_na=False)
-    probabilities = table.drop(columns=text).to_numpy("float32")
+    table = read_table(file, PREDICTIONS)
+    probabilities = table.drop(columns=list(PREDICTIONS)).to_numpy("float32")
     index = dict(zip(test["label"], test["class_index"], strict=True))
     predicted = table["predicted"].map(index)
+    if predicted.isna().any() or not table[["path", "label"]].equals(test[["path", "label"]]):
+        raise damaged(file, "its rows are not those of the test split")
     images = test.assign(
         predicted=table["predicted"],
         confidence=probabilities[np.arange(len(test)), predicted].astype("float64"),

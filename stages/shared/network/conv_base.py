@@ -11,6 +11,8 @@ from keras import applications
 from pydantic import Field
 
 from stages.shared.network.precision import describe_processor, multiplies_bfloat16_fast
+from stages.shared.pipeline.arrays import open_array
+from stages.shared.pipeline.checksums import check_seal
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PartOfSection, Section
 
@@ -70,8 +72,8 @@ class ConvBase(Section):
 
         Where precision is auto and a colleague computed it, that may be another than this machine's.
         """
-        dtype = np.load(array, mmap_mode="r", allow_pickle=False).dtype
-        return self.model_copy(update={"precision": "bfloat16" if dtype == np.float16 else "float32"})
+        precision = "bfloat16" if open_array(array).dtype == np.float16 else "float32"
+        return self.model_copy(update={"precision": precision})
 
     @property
     def stores_in(self) -> Literal["float32", "float16"]:
@@ -113,8 +115,9 @@ def build(
 def load(conv_base: ConvBase, image_size: int, weights: Path) -> keras.Model:
     """Return the base as params.yaml describes it, with the weights in the file `weights`.
 
-    Raises UserError as `build` and `load_weights` do.
+    Raises UserError as `build`, `check_seal` and `load_weights` do.
     """
+    check_seal(weights)
     base = build(conv_base.name, image_size, conv_base.preprocessing, conv_base.computes_in)
     load_weights(base, weights, conv_base.name)
     return base

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 import zipfile
 from collections import defaultdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import keras
 from pydantic import ValidationError
 
 from stages.shared.pipeline.command import UserError
-from stages.shared.pipeline.files import atomic_write
+from stages.shared.pipeline.files import atomic_write, scratch_file
 from stages.shared.pipeline.image_input import ImageInput
 
 
@@ -41,8 +40,7 @@ def save(classifier: Classifier, path: Path) -> None:
         "interpolation": classifier.image_input.interpolation,
         "white_16_bit": classifier.image_input.white_16_bit,
     }
-    with atomic_write(path) as undated, tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        dated = Path(folder, "dated.keras")
+    with atomic_write(path) as undated, scratch_file(path.with_name(f"dated.{path.name}")) as dated:
         classifier.network.save(dated)
         with zipfile.ZipFile(dated) as source, zipfile.ZipFile(undated, "w") as target:
             for name in sorted(source.namelist()):

@@ -1,4 +1,8 @@
-"""Large `.npy` arrays, written and read row by row so that memory does not grow with their length."""
+"""Large `.npy` arrays, written and read row by row so that memory does not grow with their length.
+
+After the array the file has a checksum for each row, and one for the header at its very end. Readers of `.npy`
+pay no heed to them. So a row is verified whenever it is read, and no other row has to be read for that.
+"""
 
 import os
 import shutil
@@ -10,7 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from stages.shared.pipeline.checksums import SIZE, checksum
 from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.damage import damaged
 from stages.shared.pipeline.files import atomic_write
 
 Rows = Sequence[int] | np.ndarray  # (m,) of whole numbers
@@ -26,21 +32,28 @@ class ArrayFile:
     def __init__(self, path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str) -> None:
         self.path, self.rows, self.row_shape, self.dtype = path, prod(leading), row_shape, np.dtype(dtype)
         path.unlink(missing_ok=True)  # of a run that was killed
-        needed = self.rows * prod(row_shape) * self.dtype.itemsize
+        needed = self.rows * (prod(row_shape) * self.dtype.itemsize + SIZE)
         check_room(path.parent, needed)  # asked first, as some file systems fill the disk before they refuse
         array = open_memmap(path, mode="w+", dtype=dtype, shape=(*leading, *row_shape))
-        if hasattr(os, "posix_fallocate"):  # macOS has none; a disk that fills up later is a bus error
-            with path.open("r+b") as file:
+        self.checksums = array.offset + array.nbytes  # where they begin
+        end = self.checksums + self.rows * SIZE
+        with path.open("r+b") as file:
+            header = file.read(array.offset)
+            if hasattr(os, "posix_fallocate"):  # macOS has none; a disk that fills up later is a bus error
                 try:
-                    os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
+                    os.posix_fallocate(file.fileno(), 0, end + SIZE)
                 except OSError as error:
                     raise UserError(
                         f"{path.parent} has no room for {needed / 1e9:.1f} GB: {error.strerror}."
                     ) from None
+            os.pwrite(file.fileno(), checksum(header), end)
 
     def write(self, rows: Rows, values: np.ndarray) -> None:
         """Store `values`, (len(rows), *row_shape) in the array's dtype."""
         open_memmap(self.path, mode="r+").reshape(-1, *self.row_shape)[rows] = values
+        with self.path.open("r+b") as file:
+            for row, value in zip(map(int, rows), np.ascontiguousarray(values), strict=True):
+                os.pwrite(file.fileno(), checksum(value.data.cast("B"), row), self.checksums + row * SIZE)
 
     def fit(self, values: np.ndarray) -> np.ndarray:
         """Return `values` in the array's dtype; raises UserError where one is beyond its range."""
@@ -72,11 +85,11 @@ class StoredArray:
     """The array in a `.npy` file, of shape (rows, *row_shape) or (views, rows, *row_shape), on disk.
 
     Reads copy the wanted rows out of the file and map nothing, so that memory stays constant.
-    Raises UserError where the file has another shape.
+    Raises UserError as open_array does, and where the file has another shape.
     """
 
     def __init__(self, path: Path, rows: int, row_shape: tuple[int, ...]) -> None:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = open_array(path)
         shape = array.shape if array.ndim == 2 + len(row_shape) else (1, *array.shape)
         if shape[1:] != (rows, *row_shape):
             raise UserError(
@@ -84,14 +97,52 @@ class StoredArray:
                 f"ask for {rows} of {tuple(row_shape)}: run dvc repro to extract it anew."
             )
         self.views, self.rows, self.row_shape, self.dtype = shape[0], rows, tuple(row_shape), array.dtype
-        self.offset, self.row_bytes = array.offset, array.nbytes // (shape[0] * rows)
+        self.path, self.offset, self.row_bytes = path, array.offset, array.nbytes // (shape[0] * rows)
         self.file = path.open("rb", buffering=0)
+        self.view, self.checksums = -1, b""  # of the view that was read last
 
     def read(self, view: int, rows: Rows) -> np.ndarray:
-        """Return `rows` of a view, (len(rows), *row_shape) in the array's dtype."""
+        """Return `rows` of a view, (len(rows), *row_shape) in the array's dtype; raises UserError where one is damaged."""
         values = np.empty((len(rows), *self.row_shape), self.dtype)
+        if view != self.view:
+            start = self.offset + self.views * self.rows * self.row_bytes + view * self.rows * SIZE
+            self.view, self.checksums = view, os.pread(self.file.fileno(), self.rows * SIZE, start)
         for value, row in zip(values, rows, strict=True):
-            place = self.offset + (view * self.rows + int(row)) * self.row_bytes
-            if os.preadv(self.file.fileno(), [value.data.cast("B")], place) != self.row_bytes:
-                raise UserError(f"{self.file.name} is cut short: run dvc repro to extract it anew.")
+            place, content = view * self.rows + int(row), value.data.cast("B")
+            os.preadv(self.file.fileno(), [content], self.offset + place * self.row_bytes)
+            if self.checksums[row * SIZE : (row + 1) * SIZE] != checksum(content, place):
+                raise damaged(self.path, f"row {place} is not as it was written")
         return values
+
+
+def copy_array(source: Path, target: Path) -> None:
+    """Copy an array of shape (rows, *row_shape) when each of its rows has been verified.
+
+    Raises UserError as StoredArray's reads do.
+    """
+    rows, *row_shape = open_array(source).shape
+    array = StoredArray(source, rows, tuple(row_shape))
+    for row in range(rows):
+        array.read(0, [row])
+    with atomic_write(target) as copy:
+        shutil.copyfile(source, copy)
+
+
+def open_array(path: Path) -> np.memmap:
+    """Return the array in `path` as it lies on disk. Its rows are not verified yet: StoredArray's reads do that.
+
+    Raises UserError where `path` is no array that an ArrayFile wrote, as a whole.
+    """
+    try:
+        array = open_memmap(path, mode="r")
+        with path.open("rb") as file:
+            header = file.read(array.offset)
+            file.seek(-SIZE, os.SEEK_END)
+            whole = file.read() == checksum(header)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # NumPy raises many kinds on foreign files
+        raise damaged(path, f"NumPy cannot read it ({' '.join(str(error).split())[:300]})") from None
+    if not whole:
+        raise damaged(path, "it has no checksums of its rows, or was cut")
+    return array

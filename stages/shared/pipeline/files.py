@@ -10,11 +10,19 @@ from pathlib import Path
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give the path of a file that appears at `path` when the block ends, and not at all if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"unfinished.{path.name}")
-    try:
+    with scratch_file(path) as unfinished:
         yield unfinished
         unfinished.replace(path)
+
+
+@contextmanager
+def scratch_file(path: Path) -> Iterator[Path]:
+    """Give the path of a file beside `path` that is gone when the block ends; a kill leaves it to the next run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"unfinished.{path.name}")
+    unfinished.unlink(missing_ok=True)
+    try:
+        yield unfinished
     finally:
         unfinished.unlink(missing_ok=True)
 
