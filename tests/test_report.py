@@ -29,6 +29,7 @@ from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
 from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import predict_classes
+from stages.shared.pipeline.json_and_csv import MEASURES
 from stages.shared.pipeline.splits import read_class_names, read_split
 from stages.shared.reporting import sentences
 from stages.shared.reporting.grad_cam import grad_cam, last_maps
@@ -189,8 +190,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
         tables.mkdir(parents=True, exist_ok=True)
         predictions.to_csv(tables / f"{model}_predictions.csv", index=False)
         roc_curve(truth, probabilities).to_csv(tables / f"{model}_roc.csv", index=False)
-        columns = [f"{part}_{kind}" for part in ("train", "validation") for kind in ("accuracy", "loss")]
-        history = pd.DataFrame([[0.5] * 4], columns=columns)
+        history = pd.DataFrame([[0.5] * 4], columns=MEASURES)
         write_epochs(history, 1, Path(f"metrics/{model}.json"), Path(f"metrics/{model}_curves.csv"))
     same = mcnemar(np.ones(len(truth), bool), np.ones(len(truth), bool))
     pairs = combinations(sentences.MODELS, 2)

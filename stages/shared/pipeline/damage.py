@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from stages.shared.pipeline.cached import mending, object_behind
 from stages.shared.pipeline.command import UserError
 
 
 def damaged(file: Path, fault: str) -> UserError:
-    """Return the error for `file`, which has a `fault`."""
-    return UserError(f"{file} is damaged: {fault}.")
+    """Return the error for `file`, which has a `fault`: it names DVC's object behind it, and what mends both."""
+    behind = object_behind(file)
+    where = f", which is {behind} in DVC's cache," if behind else ""
+    return UserError(f"{file}{where} is damaged: {fault}. To mend it: {mending(file)}.")

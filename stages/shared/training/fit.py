@@ -120,7 +120,8 @@ def train_above(
                     "validation_loss": float(validated["loss"]),
                 }
             )
-            if not np.isfinite(history[epoch]["validation_loss"]):
+            # A rectifier hides a weight that is no number from the loss.
+            if not np.isfinite([history[epoch]["validation_loss"], *map(np.sum, model.get_weights())]).all():
                 raise UserError(
                     f"the training diverged in epoch {epoch + 1}: lower its learning_rate in params.yaml "
                     f"(now {training.learning_rate})."
