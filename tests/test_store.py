@@ -4,18 +4,20 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import chdir, redirect_stdout
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir, closing, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-import lmdb
 import pytest
 
-from stages.shared.extraction.store import Store
 from stages.shared.images.reading import BLOCK
+from stages.shared.store import results
+from stages.shared.store.results import FILE, Store
 from tests.conftest import (
     SIZE,
     TINY,
@@ -30,6 +32,7 @@ from tests.conftest import (
     variables_for,
     write_parameters,
 )
+from tests.damaged_store import DAMAGES
 
 KEYS = [bytes([number]) * 32 for number in range(256)]
 
@@ -64,60 +67,156 @@ def test_the_least_recently_used_go_first_and_the_file_stays_small(store, tmp_pa
     held = [number for number, value in enumerate(store.read(KEYS[:200])) if value is not None]
     assert held == [3, 4, *range(202 - len(held), 200)]
     kept, limit = len(held) * 300_000, store.gigabytes * 1e9
-    assert limit * 0.8 < kept < (tmp_path / "store/data.mdb").stat().st_size <= limit
+    assert limit * 0.8 < kept < (tmp_path / "store" / FILE).stat().st_size <= limit
 
 
-def test_a_damaged_result_counts_as_missing(store, tmp_path):
-    store.write({KEYS[0]: b"a" * 100_000, KEYS[1]: b"b" * 100_000})
-    file = tmp_path / "store/data.mdb"
-    content = file.read_bytes()
-    file.write_bytes(content.replace(b"a" * 50_000, b"a" * 49_999 + b"x", 1))
+def test_what_is_dropped_is_gone_and_its_room_used_again(store, tmp_path):
+    store.write({KEYS[0]: bytes(5_000_000), KEYS[1]: b"one"})
+    before = (tmp_path / "store" / FILE).stat().st_size
+    store.drop([KEYS[0], KEYS[2]])
+    assert store.read(KEYS[:2]) == [None, b"one"]
+    store.write({KEYS[3]: bytes(5_000_000)})
+    assert (tmp_path / "store" / FILE).stat().st_size == before
+
+
+def test_a_damaged_result_counts_as_missing_until_it_is_written_again(store, tmp_path):
+    values = {KEYS[0]: b"a" * 100_000, KEYS[1]: b"b" * 100_000}
+    store.write(values)
+    replace_bytes(tmp_path / "store", (b"a" * 3000, b"a" * 2999 + b"x"))
     assert store.read(KEYS[:2]) == [None, b"b" * 100_000]
+    store.write(values)
+    assert store.read(KEYS[:2]) == list(values.values())
+
+
+def test_no_damage_hands_out_the_bytes_of_another_result(store, tmp_path):
+    one, other = (KEYS[0], b"a" * 100), (KEYS[1], b"b" * 100)
+    for first, second in ((one[0], other[0]), (one[1], other[1])):  # of the keys, then of the values
+        store.write(dict([one, other]))
+        replace_bytes(tmp_path / "store", (first, second), (second, first))
+        assert store.read(KEYS[:2]) == [None, None]
+        (tmp_path / "store" / FILE).unlink()
+    store.write(dict([one, other]))
+    replace_bytes(tmp_path / "store", (KEYS[1], KEYS[2]))
+    assert store.read(KEYS[:3]) == [one[1], None, None]
+
+
+def replace_bytes(folder: Path, *pairs: tuple[bytes, bytes]) -> None:
+    """Put in the file of the store in `folder` the second of each pair wherever the first stood."""
+    content, new = (folder / FILE).read_bytes(), dict(pairs)
+    places = re.compile(b"|".join(re.escape(old) for old in new))
+    changed = places.sub(lambda place: new[place[0]], content)
+    assert changed != content and len(changed) == len(content)
+    (folder / FILE).write_bytes(changed)
+
+
+def test_a_file_damaged_in_any_way_gives_right_bytes_or_none(tmp_path):
+    """In another process, which none of it may crash."""
+    command = [sys.executable, "-m", "tests.damaged_store", str(tmp_path), "5"]
+    ended = subprocess.run(command, env=variables_for(), capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    counts = dict(re.findall(r"^(.+) (\d+)$", ended.stdout, re.MULTILINE))
+    assert counts.keys() == {damage.__name__ for damage in DAMAGES} | {"said so", "results lost"}
+
+
+def test_a_file_cut_at_any_length(tmp_path, capsys):
+    store = Store(folder=str(tmp_path), gigabytes=1)
+    values = {key: bytes([number]) * 1500 for number, key in enumerate(KEYS[:20])}
+    store.write(values)
+    whole = (tmp_path / FILE).read_bytes()
+    said = []
+    for length in range(0, len(whole), 512):
+        (tmp_path / FILE).write_bytes(whole[:length])
+        found = Store(folder=str(tmp_path), gigabytes=1).read(list(values))
+        said.append(capsys.readouterr().err)
+        assert all(value in (None, values[key]) for key, value in zip(values, found, strict=True))
+        assert said[-1].count("\n") == (1 if said[-1] else 0)
+    assert said[0] == "" and states(said[1], tmp_path, "malformed")
 
 
 def test_without_a_store_that_works_a_stage_goes_on_and_says_so_once(tmp_path, capsys):
     (tmp_path / "file").touch()
+    (tmp_path / "folder" / FILE).mkdir(parents=True)
     (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged/data.mdb").write_bytes(b"no such thing" * 1000)
-    for folder in (tmp_path / "file", tmp_path / "damaged", Path("~nobody-of-that-name/store")):
-        store = Store(folder=str(folder), gigabytes=0.02)
-        assert store.read(KEYS[:2]) == [None, None]
-        store.write({KEYS[0]: b"zero"})
-        store.mark_used(KEYS[:1])
-        assert store.read(KEYS[:1]) == [None]
-        said = capsys.readouterr().err
-        assert states(said, folder, "without", "store.folder") and said.count("\n") == 1
+    (tmp_path / "damaged" / FILE).write_bytes(b"no such thing" * 1000)
+    for folder in ("file", "folder", "damaged", "~nobody-of-that-name/store"):
+        fails_and_says_so_once(tmp_path / folder if folder[0] != "~" else Path(folder), capsys)
 
 
-@pytest.mark.parametrize("resource, limit", [("RLIMIT_AS", 2 * 10**9), ("RLIMIT_FSIZE", 10**5)])
+def fails_and_says_so_once(folder: Path, capsys) -> None:
+    store = Store(folder=str(folder), gigabytes=0.02)
+    assert store.read(KEYS[:2]) == [None, None]
+    store.write({KEYS[0]: b"zero"})
+    store.mark_used(KEYS[:1])
+    store.drop(KEYS[:1])
+    assert store.read(KEYS[:1]) == [None]
+    said = capsys.readouterr().err
+    assert states(said, folder, "without", "store.folder") and said.count("\n") == 1
+
+
+def test_a_store_that_another_process_holds_for_long(store, tmp_path, monkeypatch, capsys):
+    store.write({KEYS[0]: b"zero"})
+    monkeypatch.setattr(results, "PATIENCE", 0.1)
+    with closing(sqlite3.connect(tmp_path / "store" / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        fails_and_says_so_once(tmp_path / "store", capsys)
+    assert store.read(KEYS[:1]) == [b"zero"]
+
+
+def test_a_folder_that_vanishes_meanwhile(store, tmp_path, capsys):
+    store.write({KEYS[0]: b"zero"})
+    shutil.rmtree(tmp_path / "store")
+    assert store.read(KEYS[:1]) == [None]
+    store.write({KEYS[0]: b"zero"})
+    assert store.read(KEYS[:1]) == [b"zero"] and capsys.readouterr().err == ""
+
+    writer = start_writer(tmp_path / "store", "0")
+    while writer.poll() is None:
+        shutil.rmtree(tmp_path / "store", ignore_errors=True)
+    said = writer.communicate()[1]
+    assert writer.returncode == 0 and said.count("\n") <= 1
+
+
+def test_threads_and_child_processes_share_a_store(store):
+    def write_and_read(number: int) -> bool:
+        store.write({KEYS[number]: bytes([number]) * 1000})
+        return store.read([KEYS[number]]) == [bytes([number]) * 1000]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(write_and_read, range(20)))
+    if (child := os.fork()) == 0:
+        os._exit(0 if write_and_read(20) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert None not in store.read(KEYS[:21])
+
+
+@pytest.mark.parametrize("resource, limit", [("RLIMIT_AS", 2 * 10**9), ("RLIMIT_FSIZE", 350_000)])
 def test_a_limit_on_memory_is_kept_and_a_full_disk_stops_nothing(tmp_path, resource, limit):
     """The limit on the size of a file stands for the disk's."""
     command = [sys.executable, "-c", LIMITED, str(tmp_path), resource, str(limit)]
     ended = subprocess.run(command, env=variables_for(), capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+    kept = Store(folder=str(tmp_path), gigabytes=20).read(KEYS[:5])
     if resource == "RLIMIT_AS":
-        assert ended.stderr == "" and ended.stdout == "5 kept\n"
+        assert ended.stderr == "" and kept == [bytes(100_000)] * 5
     else:
         assert states(ended.stderr, tmp_path, "without") and ended.stderr.count("\n") == 1
-        assert ended.stdout == "0 kept\n"
+        assert kept == [bytes(100_000)] * 3 + [None] * 2
 
 
 LIMITED = """
 import resource, signal, sys
-from stages.shared.extraction.store import Store
+from stages.shared.store.results import Store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(getattr(resource, sys.argv[2]), (int(sys.argv[3]),) * 2)
 store = Store(folder=sys.argv[1], gigabytes=20)
-keys = [bytes([number]) * 32 for number in range(5)]
-for key in keys:
-    store.write({key: bytes(100_000)})
-print(sum(value is not None for value in store.read(keys)), "kept")
+for number in range(5):
+    store.write({bytes([number]) * 32: bytes(100_000)})
 """
 
 
 WRITE = """
 import os, sys
-from stages.shared.extraction.store import Store
+from stages.shared.store.results import Store
 store = Store(folder=sys.argv[1], gigabytes=0.5)
 for number in range(int(sys.argv[2]), int(sys.argv[2]) + 200):
     store.write({number.to_bytes(32): number.to_bytes(4) * 25_000})
@@ -125,23 +224,22 @@ for number in range(int(sys.argv[2]), int(sys.argv[2]) + 200):
 """
 
 
+def start_writer(folder: Path, first: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITE, str(folder), first]
+    return subprocess.Popen(
+        command, env=variables_for(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
 def test_two_writers_and_a_killed_one_leave_whole_results(tmp_path):
-    folder = str(tmp_path / "store")
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITE, folder, first],
-            env=variables_for(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for first in ("0", "1000", "2000")
-    ]
+    writers = [start_writer(tmp_path / "store", first) for first in ("0", "1000", "2000")]
     output = writers[2].stdout
     assert output
     told = [int(output.readline()) for _ in range(20)][-1]
     writers[2].kill()
     assert [writer.wait() for writer in writers] == [0, 0, -signal.SIGKILL]
-    store = Store(folder=folder, gigabytes=0.5)
+    assert [writer.communicate()[1] for writer in writers] == ["", "", ""]
+    store = Store(folder=str(tmp_path / "store"), gigabytes=0.5)
     for first in (0, 1000, 2000):
         values = store.read([number.to_bytes(32) for number in range(first, first + 200)])
         whole = [number.to_bytes(4) * 25_000 for number in range(first, first + 200)]
@@ -255,9 +353,9 @@ def test_another_draw_is_computed_anew(filled, capsys):
 def stored_in(folder: Path) -> int:
     """Return the number of results that a store holds by now, while another process writes into it."""
     try:
-        with lmdb.open(str(folder), max_dbs=2, readonly=True) as environment, environment.begin() as reading:
-            return reading.stat(environment.open_db(b"results", txn=reading, create=False))["entries"]
-    except lmdb.Error:  # it is not there yet
+        with closing(sqlite3.connect(f"file:{folder / FILE}?mode=ro", uri=True, timeout=60)) as connection:
+            return connection.execute("SELECT count(*) FROM results").fetchone()[0]
+    except sqlite3.OperationalError:  # it is not there yet
         return 0
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 IMPORTED = """
 tensorflow keras onnx pandas sklearn.metrics scipy.fft scipy.stats PIL.PngImagePlugin matplotlib.figure
-matplotlib.backends.backend_agg matplotlib.backends.backend_svg jinja2 pydantic lmdb ruamel.yaml networkx
+matplotlib.backends.backend_agg matplotlib.backends.backend_svg jinja2 pydantic sqlite3 xxhash ruamel.yaml networkx
 dvc.api dvc.cli.parser dvc.cachemgr dvc.data_cloud dvc.render.match dvc.repo.artifacts dvc.repo.datasets
 dvc.repo.experiments.queue.celery dvc.repo.experiments.show dvc.repo.graph dvc.repo.index dvc.repo.plots
 dvc.repo.reproduce dvc.repo.stage dvc.stage.cache dvc.stage.run dvc_data.hashfile.status dvc_data.index.checkout

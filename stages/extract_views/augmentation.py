@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from pydantic import Field
 
-from stages.shared.extraction.fingerprint import code_digest
 from stages.shared.pipeline.parameters import Section
+from stages.shared.store.fingerprint import code_digest
 
 
 class Augmentation(Section):

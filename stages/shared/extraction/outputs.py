@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.shared.extraction.fingerprint import take_fingerprint
-from stages.shared.extraction.store import Store
+from stages.shared.extraction.base_fingerprint import fingerprint_base
 from stages.shared.images.reading import BLOCK, ImagesFolder, check_unchanged, read_blocks
 from stages.shared.network.conv_base import ConvBase
 from stages.shared.network.inference import forward
 from stages.shared.pipeline.arrays import ArrayFile, array_file
 from stages.shared.pipeline.image_input import ImageInput
+from stages.shared.store.results import Store
 
 Key = Callable[[str, int], bytes]  # of what a layer gives for a row, in the store
 # The seam at which another device or engine comes in: pixels, (block, size, size, 3), to what each layer gives.
@@ -133,7 +133,7 @@ def make_keys(
     digests, size = split["sha256"].tolist(), parameters.image_size
     pixels = [getattr(parameters, name) for name in ImageInput.model_fields]
     how = (*pixels, parameters.conv_base.preprocessing, parameters.conv_base.stores_in)
-    fingerprint = take_fingerprint(base, weights, __file__, how)
+    fingerprint = fingerprint_base(base, weights, __file__, how)
 
     def key(layer: str, row: int) -> bytes:
         number, image = divmod(row, len(split))

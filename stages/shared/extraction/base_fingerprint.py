@@ -1,0 +1,26 @@
+"""The fingerprint of all that the conv base's result for an image depends on besides the image."""
+
+from collections.abc import Iterable
+from hashlib import file_digest
+from pathlib import Path
+
+import keras
+
+from stages.shared.images import decoding, fit, opening, reading
+from stages.shared.network import conv_base, inference
+from stages.shared.pipeline import arrays
+from stages.shared.store.fingerprint import take_fingerprint
+
+# Whose code decides about the last bit.
+MODULES = (arrays, conv_base, decoding, fit, inference, opening, reading)
+
+
+def fingerprint_base(base: keras.Model, weights: Path, module: str, parameters: Iterable[str | int]) -> bytes:
+    """Return the fingerprint of `base` with the weights in the file `weights`, run as `parameters` say.
+
+    `module` is the file of the one that computes, whose code counts too.
+    """
+    with weights.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    modules = [module, *(used.__file__ for used in MODULES)]
+    return take_fingerprint(modules, [base.name, digest, *parameters])

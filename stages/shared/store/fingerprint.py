@@ -1,0 +1,27 @@
+"""The fingerprint: a digest of all that a stage's results depend on, whatever each of them is computed from."""
+
+import ast
+import json
+from collections.abc import Iterable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import stages
+from stages.shared.network import environment
+
+
+def take_fingerprint(modules: Iterable[str], values: Iterable[object]) -> bytes:
+    """Return the SHA-256 over the code of `modules`, `values`, versions and machine.
+
+    `modules` are the files of those whose code decides about the last bit; `values` are what JSON takes.
+    """
+    code = [code_digest(module).hex() for module in modules]
+    described = [*values, code, stages.ENVIRONMENT, environment.describe()]
+    return sha256(json.dumps(described, sort_keys=True).encode()).digest()
+
+
+@cache
+def code_digest(module: str) -> bytes:
+    """Return the SHA-256 of a module's code, without its comments and line breaks."""
+    return sha256(ast.dump(ast.parse(Path(module).read_bytes())).encode()).digest()
