@@ -14,6 +14,7 @@ from stages.shared.network.freeze_point import FreezePoint
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
+from stages.shared.store.results import Store
 from stages.shared.training.classifier import Results, train_classifier
 from stages.shared.training.fit import Examples, Training
 
@@ -25,6 +26,7 @@ class FineTuning(FreezePoint, Training):
 class Parameters(Sections):
     conv_base: BaseName
     fine_tune: FineTuning
+    store: Store
 
 
 def main(
@@ -51,7 +53,8 @@ def main(
     classifier = model_file.load(augmented)
     training, results = parameters.fine_tune, Results(model, metrics, curves)
     through = training.layer(parameters.conv_base.name)
-    train_classifier(classifier, through, train, validation, training, "fine_tune", results)
+    store = parameters.store
+    train_classifier(classifier, through, train, validation, training, store, "fine_tune", results)
     return [classifier.network]
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import file_digest
 from math import prod
 from pathlib import Path
 
@@ -100,6 +101,12 @@ class StoredArray:
         self.path, self.offset, self.row_bytes = path, array.offset, array.nbytes // (shape[0] * rows)
         self.file = path.open("rb", buffering=0)
         self.view, self.checksums = -1, b""  # of the view that was read last
+
+    def digest(self) -> str:
+        """Return a SHA-256 of the checksums, and so of the array, in hexadecimal digits."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset + self.views * self.rows * self.row_bytes)
+            return file_digest(file, "sha256").hexdigest()
 
     def read(self, view: int, rows: Rows) -> np.ndarray:
         """Return `rows` of a view, (len(rows), *row_shape) in the array's dtype; raises UserError where one is damaged."""

@@ -12,7 +12,9 @@ from stages.shared.pipeline.damage import damaged
 
 MEASURES = ("train_accuracy", "validation_accuracy", "train_loss", "validation_loss")
 CURVES = {"epoch": int, **dict.fromkeys([*MEASURES, *(f"{name}_smoothed" for name in MEASURES)], float)}
-NEAR_DUPLICATES = dict.fromkeys(("split", "path", "label", "other_split", "other_path", "other_label"), str)
+NEAR_DUPLICATES: dict[str, type] = dict.fromkeys(
+    ("split", "path", "label", "other_split", "other_path", "other_label"), str
+)
 PREDICTIONS = {"path": str, "label": str, "predicted": str}  # and a probability for each class
 ROC = {"false_positive_rate": float, "true_positive_rate": float}
 

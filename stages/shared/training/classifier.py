@@ -1,6 +1,5 @@
 """What all three techniques do: train above a freeze point, choose the threshold, write the results."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +8,8 @@ from stages.shared.network import model_file
 from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import predict_classes, predict_stored
 from stages.shared.pipeline.files import write_json
+from stages.shared.pipeline.json_and_csv import read_json
+from stages.shared.store.results import Store
 from stages.shared.training.fit import Examples, Training, train_above
 from stages.shared.training.history import write_epochs
 from stages.shared.training.threshold import check_aim, choose_threshold
@@ -28,6 +29,7 @@ def train_classifier(
     train: Examples,
     validation: Examples,
     training: Training,
+    store: Store,
     section: str,
     results: Results,
 ) -> None:
@@ -38,8 +40,8 @@ def train_classifier(
     network, class_names, *_ = classifier
     check_aim(training.threshold_for, section, class_names)
     report = partial(write_epochs, metrics=results.metrics, table=results.curves)
-    kept = train_above(network, through, train, validation, training, report)
-    metrics = json.loads(results.metrics.read_text(encoding="utf-8"))
+    trained = train_above(network, through, train, validation, training, store, report)
+    metrics = read_json(results.metrics)
     threshold = None
     if len(class_names) == 2:
         truth = validation.split["class_index"].to_numpy()
@@ -49,4 +51,7 @@ def train_classifier(
         metrics |= {"threshold": threshold, "validation_accuracy_at_threshold": at_threshold}
         write_json(results.metrics, metrics)
     model_file.save(classifier._replace(threshold=threshold), results.model)
-    print(f"{results.model}: epoch {kept}, validation accuracy {metrics['validation_accuracy']:.3f}")
+    print(
+        f"{results.model}: epoch {trained.kept}, validation accuracy {metrics['validation_accuracy']:.3f}; "
+        f"{trained.from_store} of {trained.epochs} epochs from the store"
+    )

@@ -16,8 +16,11 @@ from stages.shared.network.freeze_point import above, freeze
 from stages.shared.pipeline.arrays import StoredArray
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section
+from stages.shared.store.results import Store
+from stages.shared.training.checkpoints import Checkpoints, Stopping, put_state, take_state
 from stages.shared.training.optimizer import RMSprop
 from stages.shared.training.threshold import AIMS, Aim
+from stages.shared.training.training_fingerprint import fingerprint_training
 
 MOST = 10**6  # epochs, and images in a batch: TensorFlow counts steps in 64 bits
 
@@ -58,23 +61,32 @@ def read_batches(
         yield stored.read(epoch % stored.views, rows), labels[rows]
 
 
+class Trained(NamedTuple):
+    """How a training ended."""
+
+    kept: int  # the epoch, counted from 1
+    epochs: int
+    from_store: int  # of the epochs
+
+
 def train_above(
     classifier: keras.Model,
     through: str,
     train: Examples,
     validation: Examples,
     training: Training,
+    store: Store,
     report: Callable[[pd.DataFrame, int], None],
-) -> int:
+) -> Trained:
     """Train the layers of `classifier` after `through`, in place, on what is stored for that layer.
 
-    After each epoch `report` is given the history and the kept epoch so far.
+    After each epoch `report` is given the history and the kept epoch so far. Epochs that `store` has are not
+    computed again.
 
-    Returns the kept epoch, counted from 1. The history has a row an epoch and the
-    columns {train,validation}_{accuracy,loss}, means over all images; train figures come from the
-    steps of the epoch, with dropout on and class weights in the loss. The kept epoch is the last,
-    or with patience_epochs the one with the lowest validation loss. Equal arguments give equal
-    weights to the bit.
+    The history has a row an epoch and the columns {train,validation}_{accuracy,loss}, means over all
+    images; train figures come from the steps of the epoch, with dropout on and class weights in the
+    loss. The kept epoch is the last, or with patience_epochs the one with the lowest validation loss.
+    Equal arguments give equal weights to the bit.
     """
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(training.seed)
@@ -90,8 +102,8 @@ def train_above(
     )
 
     loss = "binary_crossentropy" if model.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
-    steps = training.epochs * ceil(len(train.split) / training.batch_size)
-    optimizer = RMSprop(learning_rate(training, steps))
+    steps = ceil(len(train.split) / training.batch_size)  # of an epoch
+    optimizer = RMSprop(learning_rate(training, training.epochs * steps))
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
     optimizer.build(model.trainable_variables)
     train_step = tf.function(model.train_step, reduce_retracing=True)
@@ -100,9 +112,18 @@ def train_above(
     row_shape = model.input_shape[1:]
     train_set, validation_set = open_set(train, row_shape), open_set(validation, row_shape)
     weights = class_weights(train_set[1], training)
-    history, kept, best = [], 0, None
-    with tqdm(total=steps, unit="batch") as progress:
-        for epoch in range(training.epochs):
+    independent = {"patience_epochs", "threshold_for", *(["epochs"] if training.decay == "none" else [])}
+    parameters = training.model_dump(exclude=independent)  # those on which an epoch depends
+    fingerprint = fingerprint_training(classifier, model, (train_set, validation_set), parameters, __file__)
+    checkpoints = Checkpoints(store, fingerprint, model)
+    stopping = Stopping(training.epochs, training.patience_epochs)
+    history, best = checkpoints.resume(stopping)
+    from_store = len(history)
+    if history:
+        report(pd.DataFrame(history), stopping.kept(history))
+    with tqdm(total=training.epochs * steps, initial=from_store * steps, unit="batch") as progress:
+        while not stopping.is_over(history):
+            epoch = len(history)
             model.reset_metrics()
             for images, labels in read_batches(*train_set, training.batch_size, epoch, training.seed):
                 train_step((images, labels[:, np.newaxis], weights[labels]))
@@ -120,8 +141,9 @@ def train_above(
                     "validation_loss": float(validated["loss"]),
                 }
             )
+            state = take_state(model)
             # A rectifier hides a weight that is no number from the loss.
-            if not np.isfinite([history[epoch]["validation_loss"], *map(np.sum, model.get_weights())]).all():
+            if not np.isfinite([history[epoch]["validation_loss"], *map(np.sum, state)]).all():
                 raise UserError(
                     f"the training diverged in epoch {epoch + 1}: lower its learning_rate in params.yaml "
                     f"(now {training.learning_rate})."
@@ -129,16 +151,13 @@ def train_above(
             progress.set_postfix_str(
                 f"epoch {epoch + 1}: validation accuracy {validated['accuracy']:.3f}, loss {validated['loss']:.3f}"
             )
-            if not training.patience_epochs:
-                kept = epoch
-            elif best is None or history[epoch]["validation_loss"] < history[kept]["validation_loss"]:
-                kept, best = epoch, model.get_weights()
-            report(pd.DataFrame(history), kept + 1)
-            if training.patience_epochs and epoch - kept >= training.patience_epochs:
-                break
-    if best is not None:
-        model.set_weights(best)
-    return kept + 1
+            kept = stopping.kept(history)
+            if kept == len(history):
+                best = state
+            checkpoints.keep(history, state)
+            report(pd.DataFrame(history), kept)
+    put_state(model, best)
+    return Trained(stopping.kept(history), len(history), from_store)
 
 
 def open_set(examples: Examples, row_shape: tuple[int, ...]) -> tuple[StoredArray, np.ndarray]:

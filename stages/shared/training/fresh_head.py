@@ -10,6 +10,7 @@ from stages.shared.network.freeze_point import base_output
 from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.splits import read_class_names
+from stages.shared.store.results import Store
 from stages.shared.training.classifier import Results, train_classifier
 from stages.shared.training.fit import Examples, Training
 from stages.shared.training.head import Head, add_head
@@ -23,6 +24,7 @@ class BaseParameters(ImageInput):
     """The parameters of what is below the head."""
 
     conv_base: ConvBase
+    store: Store
 
 
 def train_fresh_head(
@@ -43,5 +45,6 @@ def train_fresh_head(
     base = conv_base.load(settings, parameters.image_size, weights)
     network = add_head(base, head, len(class_names), head.seed)
     classifier = Classifier(network, class_names, None, parameters)
-    train_classifier(classifier, base_output(network), train, validation, head, section, results)
+    through, store = base_output(network), parameters.store
+    train_classifier(classifier, through, train, validation, head, store, section, results)
     return network

@@ -1,0 +1,200 @@
+"""No epoch is computed twice, and a model has the bytes of an undisturbed run, whatever came from the store."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.shared.store.results import Store
+from stages.shared.training.checkpoints import Checkpoints, Stopping, lowest
+from tests.conftest import arguments, change, run, search, variables_for, write_array
+
+MODELS = {"train_head": "head", "train_augmented": "augmented", "fine_tune": "fine_tuned"}
+SECTIONS = {"train_head": "head", "train_augmented": "augmented", "fine_tune": "fine_tune"}
+
+
+@pytest.fixture
+def train(extracted, capsys):
+    """Train with a store, and return how many epochs came from there and how many there are."""
+    change(store__gigabytes=1, store__folder="store")
+
+    def run_stage(stage: str = "train_head", **changes) -> tuple[int, int]:
+        change(**changes)
+        capsys.readouterr()
+        run(stage)
+        found = search(r"(\d+) of (\d+) epochs from the store", capsys.readouterr().out)
+        return int(found[1]), int(found[2])
+
+    return run_stage
+
+
+def written(name: str = "head") -> list[bytes]:
+    files = f"data/models/{name}.keras", f"metrics/{name}.json", f"metrics/{name}_curves.csv"
+    return [Path(file).read_bytes() for file in files]
+
+
+def undisturbed(stage: str = "train_head") -> list[bytes]:
+    """Return what the stage writes without a store."""
+    change(store__gigabytes=0)
+    run(stage)
+    change(store__gigabytes=1)
+    return written(MODELS[stage])
+
+
+@pytest.mark.parametrize("stage", MODELS)
+def test_more_epochs_compute_those_alone(train, stage):
+    if stage == "fine_tune":
+        train("train_augmented")
+        change(fine_tune__decay="none")
+    epochs = f"{SECTIONS[stage]}__epochs"
+    assert train(stage, **{epochs: 2}) == (0, 2)
+    assert train(stage, **{epochs: 2}) == (2, 2)
+    assert train(stage, **{epochs: 5}) == (2, 5)
+    assert written(MODELS[stage]) == undisturbed(stage)
+    assert train(stage, **{epochs: 2}) == (2, 2)
+    assert written(MODELS[stage]) == undisturbed(stage)
+
+
+def test_where_the_rate_depends_on_the_total_all_epochs_are_computed(train):
+    assert train(head__decay="cosine", head__epochs=3) == (0, 3)
+    assert train(head__epochs=4) == (0, 4)
+    assert train(head__epochs=3) == (3, 3)
+
+
+def test_another_patience_or_aim_computes_nothing(train):
+    change(head__learning_rate=0.3, head__batch_size=2, head__threshold_for="accuracy")
+    assert train(head__epochs=12, head__patience_epochs=12) == (0, 12)
+    losses = pd.read_csv("metrics/head_curves.csv")["validation_loss"].tolist()
+    ended = {}
+    for patience in (1, 2, 3, 5, 11):
+        stored, epochs = train(head__patience_epochs=patience)
+        assert stored == epochs
+        assert written() == undisturbed()
+        ended[patience] = epochs, json.loads(Path("metrics/head.json").read_text())["epoch"]
+        assert ended[patience][1] == 1 + losses.index(min(losses[:epochs]))
+    assert len(set(ended.values())) > 1  # else this tests nothing
+    assert train(head__patience_epochs=None) == (12, 12)
+    assert train(head__threshold_for="f1") == (12, 12)
+    assert written() == undisturbed()
+
+
+CHANGES = {
+    "seed": {"head__seed": 1},
+    "rate": {"head__learning_rate": 0.01},
+    "batch": {"head__batch_size": 3},
+    "class weights": {"head__class_weights": "balanced"},
+    "units": {"head__units": 5},
+    "dropout": {"head__dropout": 0.25},
+    "pooling": {"head__pooling": "flatten"},
+}
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_other_parameters_are_another_training(train, changed):
+    assert train() == (0, 2)
+    assert train(**CHANGES[changed]) == (0, 2)
+    assert written() == undisturbed()
+
+
+def test_other_data_and_another_machine_are_another_training(train, monkeypatch):
+    assert train() == (0, 2)
+    for split in ("train", "validation"):
+        features = Path(f"data/features/{split}.npy")
+        values = np.load(features)
+        values[3] *= 1.5
+        write_array(features, values)
+        assert train() == (0, 2)
+        table = Path(f"data/splits/{split}.csv")
+        rows = pd.read_csv(table)
+        rows.loc[[0, len(rows) - 1], ["label", "class_index"]] = rows.loc[
+            [len(rows) - 1, 0], ["label", "class_index"]
+        ].to_numpy()
+        rows.to_csv(table, index=False)
+        assert train() == (0, 2)
+    assert train() == (2, 2)
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "1")
+    assert train() == (0, 2)
+
+
+def test_the_store_keeps_the_last_state_and_those_that_patience_may_choose(train, monkeypatch):
+    kept: dict[bytes, str] = {}
+    key = Checkpoints._key
+
+    def named(self, kind, epoch=0):
+        kept[key(self, kind, epoch)] = f"{kind} {epoch}"
+        return key(self, kind, epoch)
+
+    monkeypatch.setattr(Checkpoints, "_key", named)
+    train(head__learning_rate=0.3, head__batch_size=2, head__epochs=8)
+    history = pd.read_csv("metrics/head_curves.csv")[["validation_loss"]].to_dict("records")
+    lowered = {lowest(history[:epoch]) for epoch in range(1, 9)}
+    assert 1 < len(lowered | {8}) < 8  # else this tests nothing
+    store = Store(folder="store", gigabytes=1)
+    found = [kept[one] for one, value in zip(kept, store.read(list(kept)), strict=True) if value is not None]
+    assert sorted(found) == sorted(
+        ["history 0", "optimizer 8", *(f"model {epoch}" for epoch in lowered | {8})]
+    )
+
+
+@pytest.mark.parametrize("lost, stored", [("model", 0), ("optimizer", 6), ("history", 0)])
+def test_what_the_store_lost_is_computed_again(train, monkeypatch, lost, stored):
+    change(head__patience_epochs=9)
+    assert train(head__epochs=6) == (0, 6)
+    expected = written()
+    key, read, missing = Checkpoints._key, Store.read, set()
+
+    def named(self, kind, epoch=0):
+        if kind == lost:
+            missing.add(key(self, kind, epoch))
+        return key(self, kind, epoch)
+
+    def read_others(self, keys):
+        return [None if one in missing else value for one, value in zip(keys, read(self, keys), strict=True)]
+
+    monkeypatch.setattr(Checkpoints, "_key", named)
+    monkeypatch.setattr(Store, "read", read_others)
+    assert train() == (stored, 6)
+    assert written() == expected
+
+
+@pytest.mark.parametrize("stage", ["train_head", "fine_tune"])
+def test_a_killed_training_goes_on_where_it_was(train, stage, extracted):
+    if stage == "fine_tune":
+        train("train_augmented")
+    changes = {f"{SECTIONS[stage]}__epochs": 25, f"{SECTIONS[stage]}__patience_epochs": 24}
+    change(**changes)
+    rng, metrics = random.Random(0), Path(f"metrics/{MODELS[stage]}.json")
+    reached = 0
+    for _ in range(3):
+        metrics.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"stages.{stage}", *arguments(stage)],
+            env=variables_for(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while process.poll() is None and not metrics.exists():
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.5)
+        process.kill()
+        process.wait()
+        curves = Path(f"metrics/{MODELS[stage]}_curves.csv")
+        reached = max(reached, len(pd.read_csv(curves)) if curves.exists() else 0)
+    stored, epochs = train(stage)
+    assert epochs == 25 and 0 < stored and stored >= reached
+    assert written(MODELS[stage]) == undisturbed(stage)
+
+
+def test_stopping():
+    history = [{"validation_loss": loss} for loss in (3.0, 2.0, 2.0, 2.5, 1.0)]
+    assert [lowest(history[:epoch]) for epoch in range(6)] == [0, 1, 2, 2, 2, 5]
+    never = Stopping(5, None)
+    assert [never.is_over(history[:epoch]) for epoch in range(6)] == [False] * 5 + [True]
+    assert [Stopping(9, 2).is_over(history[:epoch]) for epoch in range(6)] == [False] * 4 + [True, False]
+    assert Stopping(9, 2).kept(history[:4]) == 2 and never.kept(history[:4]) == 4
