@@ -100,6 +100,14 @@ def test_no_damage_hands_out_the_bytes_of_another_result(store, tmp_path):
     assert store.read(KEYS[:3]) == [one[1], None, None]
 
 
+@pytest.mark.parametrize("kind, found", [("CAST(value AS TEXT)", b"zero"), ("7", None), ("NULL", None)])
+def test_a_flipped_bit_that_makes_another_type_of_a_value(store, tmp_path, kind, found):
+    store.write({KEYS[0]: b"zero"})
+    with closing(sqlite3.connect(tmp_path / "store" / FILE)) as connection, connection:
+        connection.execute(f"UPDATE results SET value = {kind}")
+    assert store.read(KEYS[:1]) == [found]
+
+
 def replace_bytes(folder: Path, *pairs: tuple[bytes, bytes]) -> None:
     """Put in the file of the store in `folder` the second of each pair wherever the first stood."""
     content, new = (folder / FILE).read_bytes(), dict(pairs)
@@ -138,7 +146,11 @@ def test_without_a_store_that_works_a_stage_goes_on_and_says_so_once(tmp_path, c
     (tmp_path / "folder" / FILE).mkdir(parents=True)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / FILE).write_bytes(b"no such thing" * 1000)
-    for folder in ("file", "folder", "damaged", "~nobody-of-that-name/store"):
+    Store(folder=str(tmp_path / "name"), gigabytes=1).write({KEYS[0]: b"zero"})
+    replace_bytes(
+        tmp_path / "name", (b"CREATE TABLE results", b"CREATE\xd4TABLE results")
+    )  # which no message can decode
+    for folder in ("file", "folder", "damaged", "name", "~nobody-of-that-name/store"):
         fails_and_says_so_once(tmp_path / folder if folder[0] != "~" else Path(folder), capsys)
 
 

@@ -143,6 +143,6 @@ def _size(connection: sqlite3.Connection) -> int:
 
 def _make_room(connection: sqlite3.Connection, goal: float) -> None:
     """Drop the least recently used results until all takes no more than `goal` bytes."""
-    oldest_first = connection.execute("SELECT CAST(key AS BLOB) FROM last_used ORDER BY nanoseconds")
+    oldest_first = connection.execute("SELECT key FROM last_used ORDER BY nanoseconds")
     while _size(connection) > goal and (row := oldest_first.fetchone()):
         _delete(connection, row)
