@@ -21,7 +21,7 @@ from stages.shared.pipeline.parameters import Section
 
 FILE = "results.sqlite"  # in the store's folder
 PATIENCE = 60  # seconds to wait for another process to be done with writing
-LARGEST = 10**9  # bytes that SQLite takes of a result
+LARGEST = 10**9 - 1000  # bytes of a result: SQLite takes a gigabyte, key and checksum included
 FULL, EMPTIED = 0.95, 0.85  # of the limit: room is made from the one down to the other
 # A rollback journal, SQLite's default, writes large values once; a write-ahead log writes them twice.
 # Where freed pages are zeroed, as Debian's SQLite does by default, making room takes five times as long.
