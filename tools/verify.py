@@ -8,10 +8,10 @@ differs, and says whether the machine explains it: data/environment has what eac
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from dvc.exceptions import DvcException
 from dvc_data.index import DataIndexError
@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from stages.shared.pipeline.command import UserError
 from tools.shared.revisions import Files, call, project_folder
+from tools.shared.scratch import left_behind, scratch_folder
 
 ENVIRONMENT = "data/environment/"
 RAW = "*.dvc"  # files that dvc add made: their images are no result, and have to come from the cache
@@ -32,8 +33,10 @@ def main() -> bool:
         raise UserError("dvc.lock is missing: run dvc repro and commit what it wrote.")
     scratch = Path(".dvc/tmp")  # on the same file system; a fresh clone does not have it yet
     scratch.mkdir(exist_ok=True)
-    with TemporaryDirectory(prefix="verify-", dir=scratch) as folder:
-        clone = run_again(Path(folder) / "clone")
+    for clone in left_behind("verify-", scratch):
+        shutil.rmtree(clone)
+    with scratch_folder("verify-", scratch) as folder:
+        clone = run_again(folder / "clone")
         recorded, found = (
             YAML(typ="safe").load(project / "dvc.lock")["stages"] for project in (Path("."), clone)
         )
