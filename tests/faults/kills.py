@@ -1,0 +1,182 @@
+"""Kills at random moments of make repro, in chains: the runs after them end as one that nobody disturbed."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from tests.faults.trying import Try, Undisturbed, differences, hash_files, recover, variables
+
+REPRO = "python -m tools.check && exec dvc repro"  # as make repro has it
+STARTS = re.compile(rb"^Running stage '(\w+)'", re.MULTILINE)
+ENDS = re.compile(rb"^Updating lock file", re.MULTILINE)
+PATIENCE = 120  # seconds in which all processes have to be gone, on a busy machine
+
+
+def kill_all(group: int) -> None:
+    os.killpg(group, signal.SIGKILL)
+
+
+def terminate_all(group: int) -> None:
+    os.killpg(group, signal.SIGTERM)
+
+
+def interrupt_all(group: int) -> None:
+    os.killpg(group, signal.SIGINT)
+
+
+def kill_stage(group: int) -> None:
+    find_process(group, "stages.").kill()
+
+
+def kill_dvc(group: int) -> None:
+    find_process(group, "dvc").kill()
+
+
+def terminate_dvc(group: int) -> None:
+    find_process(group, "dvc").terminate()
+
+
+# A warm Python's parent is not DVC, so that it cannot know when DVC alone has ended.
+WARM = {
+    "SIGKILL of all": kill_all,
+    "SIGTERM to all": terminate_all,
+    "Ctrl-C": interrupt_all,
+    "SIGKILL of the stage": kill_stage,
+}
+COLD = {
+    "SIGKILL of DVC": kill_dvc,
+    "SIGTERM to DVC": terminate_dvc,
+    "SIGKILL of all": kill_all,
+    "Ctrl-C": interrupt_all,
+}
+
+
+def try_kills(folder: Path, undisturbed: Undisturbed, seed: int) -> Iterator[Try]:
+    """Yield each kill of chain after chain, once its chain has ended."""
+    rng = random.Random(seed)
+    lasts: dict[str, float] = defaultdict(lambda: 2.0)  # seconds of each stage, as seen last
+    place = folder / "chain"
+    while True:
+        warm = rng.random() < 0.8
+        keeps_store = place.exists() and rng.random() < 0.5
+        shutil.rmtree(place / "project", ignore_errors=True)
+        if not keeps_store:
+            shutil.rmtree(place, ignore_errors=True)
+        project = shutil.copytree(undisturbed.bare, place / "project", symlinks=True)
+        kills, wrong = [], ""
+        while not wrong:
+            fault, blow = rng.choice(list((WARM if warm else COLD).items()))
+            hit, wrong = run_and_kill(project, blow, rng, lasts, warm)
+            if hit is None:
+                break
+            kills.append((fault, hit))
+        wrong = wrong or recover(project) or differences(project, undisturbed) or leftovers(place)
+        yield from (Try(f"kill {hit}", not wrong, wrong or fault) for fault, hit in kills)
+        yield Try("chains of such kills", not wrong, wrong or "the undisturbed hashes")
+
+
+def run_and_kill(
+    project: Path, blow: Callable[[int], None], rng: random.Random, lasts: dict[str, float], warm: bool
+) -> tuple[str | None, str]:
+    """Run what make repro does and kill it at a random moment.
+
+    Returns in which stage that was, None where the run ended before, and what was wrong, or nothing.
+    """
+    log = project.with_name("log.txt")
+    stages = rng.choices((0, 1, 2, 3), (1, 10, 7, 3))[0]  # that have begun; 0: a moment before the first
+    at_end = rng.random() < 0.3
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["sh", "-c", REPRO],
+            cwd=project,
+            env=variables(project, warm),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            process_group=0,
+        )
+    moment, begun = time.monotonic() + rng.uniform(0, 4) if stages == 0 else None, {}
+    fraction, later = rng.uniform(0, 1.1), rng.uniform(0, 0.3)
+    while process.poll() is None and (moment is None or time.monotonic() < moment):
+        said = log.read_bytes()
+        names = [name.decode() for name in STARTS.findall(said)]
+        for name in names:
+            begun.setdefault(name, time.monotonic())
+        for name, following in zip(names, names[1:]):
+            lasts[name] = begun[following] - begun[name]
+        if moment is None and len(names) >= stages:
+            if not at_end:
+                moment = time.monotonic() + fraction * lasts[names[-1]]
+            elif len(ENDS.findall(said)) >= stages:
+                moment = time.monotonic() + later
+        time.sleep(0.002)
+    if process.poll() is not None:
+        ended = process.wait()
+        return None, f"dvc repro ended with {ended}" if ended else ""
+    hit = STARTS.findall(log.read_bytes())
+    try:
+        blow(process.pid)
+    except psutil.NoSuchProcess:  # between two stages, or before the first one
+        kill_all(process.pid)
+    wrong = wait_for(process)
+    return f"in `{hit[-1].decode()}`" if hit else "before the first stage", wrong
+
+
+def find_process(group: int, module: str) -> psutil.Process:
+    """Return the process in `group` that runs `module`; raises NoSuchProcess where there is none.
+
+    Of warm Pythons, whose command lines are their server's, DVC began first and the stage last.
+    """
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group:
+                found.append((process.create_time(), " ".join(process.cmdline()[1:]), process))
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            continue
+    warm = [process for _, line, process in sorted(found, key=lambda one: one[0]) if "warm_python.py" in line]
+    if warm:
+        if module == "dvc":
+            return warm[0]
+        if len(warm) > 1:
+            return warm[-1]
+        raise psutil.NoSuchProcess(group)
+    matching = [process for _, line, process in found if module in line.split("--")[0]]
+    if not matching:
+        raise psutil.NoSuchProcess(group)
+    return matching[-1]
+
+
+def wait_for(process: subprocess.Popen) -> str:
+    """Wait until the whole group of `process` has ended; return what is wrong where it does not, and end it."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        process.poll()
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return ""
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return f"still running after {PATIENCE} s"
+
+
+def leftovers(place: Path) -> str:
+    """Return in a few words what DVC and the store have beside the workspace that only a kill leaves, or nothing."""
+    files = [path for path in place.rglob("*") if path.is_file()]
+    left = [
+        str(path.relative_to(place))
+        for path in files
+        if re.search(r"unfinished|tmp\w{4,}|\.tmp$|-journal$", path.name)
+    ]
+    return f"left behind: {', '.join(left)}" if left else ""
