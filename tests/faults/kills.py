@@ -9,11 +9,12 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 
-from tests.faults.trying import Try, Undisturbed, differences, hash_files, recover, variables
+from tests.faults.trying import Try, Undisturbed, differences, recover, variables
 
 REPRO = "python -m tools.check && exec dvc repro"  # as make repro has it
 STARTS = re.compile(rb"^Running stage '(\w+)'", re.MULTILINE)
@@ -111,7 +112,7 @@ def run_and_kill(
         names = [name.decode() for name in STARTS.findall(said)]
         for name in names:
             begun.setdefault(name, time.monotonic())
-        for name, following in zip(names, names[1:]):
+        for name, following in pairwise(names):
             lasts[name] = begun[following] - begun[name]
         if moment is None and len(names) >= stages:
             if not at_end:

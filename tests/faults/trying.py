@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
