@@ -8,10 +8,12 @@ differs, and says whether the machine explains it: data/environment has what eac
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
 
 from dvc.exceptions import DvcException
 from dvc_data.index import DataIndexError
@@ -30,10 +32,11 @@ def main() -> bool:
         raise UserError(f"this verifies the last commit: commit your changes first.\n{changed}")
     if not Path("dvc.lock").exists():
         raise UserError("dvc.lock is missing: run dvc repro and commit what it wrote.")
-    scratch = Path(".dvc/tmp")  # on the same file system; a fresh clone does not have it yet
-    scratch.mkdir(exist_ok=True)
-    with TemporaryDirectory(prefix="verify-", dir=scratch) as folder:
-        clone = run_again(Path(folder) / "clone")
+    scratch = Path(".dvc/tmp/verify")  # on the same file system
+    rmtree(scratch, ignore_errors=True)  # what a kill has left
+    try:
+        scratch.mkdir(parents=True)
+        clone = run_again(scratch / "clone")
         recorded, found = (
             YAML(typ="safe").load(project / "dvc.lock")["stages"] for project in (Path("."), clone)
         )
@@ -47,6 +50,8 @@ def main() -> bool:
         else:
             outputs = sum(len(results(stage)) for stage in found.values())
             print(f"All {outputs} outputs of {len(found)} stages are what dvc.lock says.")
+    finally:
+        rmtree(scratch, ignore_errors=True)
     return not differing
 
 
@@ -62,9 +67,20 @@ def run_again(repository: Path) -> Path:
         cache = Path(call("dvc", "cache", "dir").strip()).resolve()
         call("dvc", "--cd", str(clone), "remote", "add", "--quiet", "--local", "original", str(cache))
         call("dvc", "--cd", str(clone), "pull", "--quiet", "--remote", "original", *added)
-    if subprocess.run(["dvc", "repro", "--force", "--no-run-cache"], cwd=clone).returncode:
+    if reproduce(clone):
         raise UserError("the pipeline does not run in a clone of the last commit: see above.")
     return clone
+
+
+def reproduce(clone: Path) -> int:
+    """Run the pipeline in `clone` and return DVC's exit status; where we are stopped, DVC and its stage are too."""
+    command = ["dvc", "repro", "--force", "--no-run-cache"]
+    with subprocess.Popen(command, cwd=clone, start_new_session=True) as running:
+        try:
+            return running.wait()
+        finally:
+            if running.returncode is None:
+                os.killpg(running.pid, signal.SIGKILL)  # the clone goes with it
 
 
 def results(stage: dict) -> dict[str, str]:

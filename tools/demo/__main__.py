@@ -10,7 +10,6 @@ import argparse
 import os
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -66,8 +65,7 @@ def main(port: int) -> None:
         find(model)
     with listen(port) as server:
         print(f"http://{HOST}:{server.server_port}, Ctrl-C ends it", flush=True)
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
+        server.serve_forever()
 
 
 def listen(port: int) -> Server:
