@@ -9,13 +9,17 @@ tell, such as broken files, split_dataset finds.
 from stages.shared.pipeline.command import UserError
 from tools.check.findings import Findings
 from tools.check.images import check_images
+from tools.check.leftovers import mend_leftovers
 from tools.check.network import check_network
 from tools.check.parameters import check_parameters
-from tools.check.project import read_project
+from tools.check.project import check_folder, read_project
 
 
 def main() -> None:
     """Print what was checked; raises UserError, a line for each problem, where something is wrong."""
+    check_folder()
+    for sentence in mend_leftovers():
+        print(sentence)
     project = read_project()
     findings = Findings()
     check_parameters(findings)

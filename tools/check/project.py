@@ -46,11 +46,8 @@ class Project(NamedTuple):
         return known == parameters and bool(outs) and all(Path(out["path"]).exists() for out in outs)
 
 
-def read_project() -> Project:
-    """Return the project in the working directory.
-
-    Raises UserError where that is no project's top folder, or DVC would refuse it.
-    """
+def check_folder() -> None:
+    """Raise UserError where the working directory is no project's top folder, or DVC would refuse it."""
     for path in (PARAMETERS, PIPELINES[0], Path(".dvc")):
         if not path.exists():
             raise UserError(f"{path} is missing: run this from the project's top folder.")
@@ -69,6 +66,10 @@ def read_project() -> Project:
             f"{here} is in no git repository, and DVC wants one: run git init, or, to do without git, "
             "dvc config --local core.no_scm true."
         )
+
+
+def read_project() -> Project:
+    """Return the project in the working directory; raises UserError where DVC would not take one of its files."""
     project = Project({}, {})
     for pipeline in filter(Path.exists, PIPELINES):
         project.stated.update(_read_stages(pipeline, COMPILED_MULTI_STAGE_SCHEMA))
@@ -77,11 +78,34 @@ def read_project() -> Project:
     return project
 
 
+def find_outputs() -> list[Path]:
+    """Return what the stages in the files dvc.yaml write, metrics and plots with it."""
+    stages = [
+        stage
+        for pipeline in filter(Path.exists, PIPELINES)
+        for stage in _read_stages(pipeline, COMPILED_MULTI_STAGE_SCHEMA).values()
+    ]
+    entries = [
+        out for stage in stages for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])
+    ]
+    return [Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
+
+
+def has_conflict(file: Path) -> bool:
+    """Return whether git has left a conflict in `file`, which is the user's to resolve."""
+    return b"\n<<<<<<< " in b"\n" + file.read_bytes()
+
+
 def _read_stages(file: Path, schema: Callable[[object], dict[str, Any]]) -> dict[str, Any]:
     """Return the stages in `file`; raises UserError where it is not of DVC's `schema`, as after a kill."""
     try:
         return schema(YAML(typ="safe").load(file))["stages"]
     except Exception as error:  # of ruamel.yaml on what is no YAML, of voluptuous on YAML of another shape
+        if has_conflict(file):
+            raise UserError(
+                f"{file} has a conflict of git in it: docs/team.md says how to merge, and git checkout --ours {file} "
+                "takes this branch's."
+            ) from None
         reason = " ".join(str(error).split())
         raise UserError(
             f"{file} is not as DVC takes it ({reason}): mend it, or git checkout {file} for the last commit's."

@@ -1,0 +1,137 @@
+"""What a killed run left behind, mended where that can hurt no other run."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import psutil
+from dvc.config import Config
+from dvc.lock import LockError, make_lock
+from dvc.rwlock import SCHEMA as RWLOCK_SCHEMA
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from ruamel.yaml import YAML
+from voluptuous import Invalid
+
+from stages.shared.pipeline.cached import LOCKS
+from stages.shared.pipeline.files import atomic_write
+from tools.check.project import find_outputs, has_conflict
+from tools.shared.scratch import left_behind
+
+TEMPORARY = Path(".dvc/tmp")
+RWLOCK = TEMPORARY / "rwlock"  # which process of DVC reads and writes what
+SCRATCH = (("verify-", TEMPORARY), ("unfinished_", Path()), ("unfinished_", Path("export")))  # of tools
+
+Leftover = tuple[str, Callable[[], object]]  # a sentence, and the call that makes it true
+
+
+def mend_leftovers() -> list[str]:
+    """Mend what a killed run left, and return a sentence on each thing.
+
+    Nothing is touched where there is nothing to mend, or while another DVC works here: it may be its own.
+    """
+    if not any(find_leftovers()):
+        return []
+    TEMPORARY.mkdir(exist_ok=True)
+    hardlink = Config.from_cwd()["core"].get("hardlink_lock", False)
+    lock = make_lock(str(TEMPORARY / "lock"), tmp_dir=str(TEMPORARY), hardlink_lock=hardlink)
+    try:
+        lock.lock()
+    except LockError:
+        return []
+    try:
+        leftovers = [] if any(lives for _, lives in _users()) else list(find_leftovers())
+        for _, mend in leftovers:
+            mend()
+        return [sentence for sentence, _ in leftovers]
+    finally:
+        lock.unlock()
+
+
+def find_leftovers() -> Iterator[Leftover]:
+    """Yield what is cut short, in the way or of no use."""
+    if _is_unreadable(RWLOCK):
+        yield f"{RWLOCK} was cut short by a kill: removed, as no other DVC works here.", RWLOCK.unlink
+    elif reused := [pid for pid, lives in _users() if not lives and psutil.pid_exists(pid)]:
+        yield (
+            f"{RWLOCK} names the killed process {reused[0]}, whose number another process has now: removed.",
+            RWLOCK.unlink,
+        )
+    for lock in filter(_is_cut, LOCKS):
+        yield _salvage(lock)
+    for output in find_outputs():
+        for file in (output.with_name(f"unfinished.{output.name}"), *output.glob("unfinished.*")):
+            if file.is_file():
+                yield f"{file}, left by a killed run: removed.", file.unlink
+    for prefix, within in SCRATCH:
+        for folder in left_behind(prefix, within):
+            yield f"{folder}, left by a killed tool: removed.", partial(shutil.rmtree, folder)
+
+
+def _users() -> list[tuple[int, bool]]:
+    """Return the processes that DVC's rwlock names, and whether each still lives.
+
+    DVC blocks while there is any process of that number, as there often is after a container's restart.
+    """
+    try:
+        users = RWLOCK_SCHEMA(json.loads(RWLOCK.read_bytes()))
+        written = RWLOCK.stat().st_mtime
+    except (OSError, ValueError, Invalid):
+        return []
+    pids = {user["pid"] for user in chain(users["write"].values(), *users["read"].values())}
+    return [(pid, _lives(pid, written)) for pid in sorted(pids)]
+
+
+def _lives(pid: int, since: float) -> bool:
+    try:
+        return psutil.Process(pid).create_time() <= since
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _is_unreadable(rwlock: Path) -> bool:
+    try:
+        RWLOCK_SCHEMA(json.loads(rwlock.read_bytes()))
+    except FileNotFoundError:
+        return False
+    except (ValueError, Invalid):
+        return True
+    return False
+
+
+def _is_cut(lock: Path) -> bool:
+    """Return whether DVC would refuse `lock`, and no person has to resolve it."""
+    return lock.exists() and not _is_valid(lock.read_bytes()) and not has_conflict(lock)
+
+
+def _is_valid(text: bytes) -> bool:
+    try:
+        return bool(COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(text)))
+    except Exception:  # of ruamel.yaml on what is no YAML, of voluptuous on YAML of another shape
+        return False
+
+
+def _salvage(lock: Path) -> Leftover:
+    """Keep the stages before the one in which `lock` was cut."""
+    copy = TEMPORARY / f"{lock.as_posix().replace('/', '_')}.cut"
+    content = lock.read_bytes()
+    stages = list(re.finditer(rb"^  \w+:$", content, re.MULTILINE))
+    whole = content[: stages[-1].start()] if len(stages) > 1 else b""
+
+    def mend() -> None:
+        copy.write_bytes(content)
+        if _is_valid(whole):
+            with atomic_write(lock) as file:
+                file.write_bytes(whole)
+        else:
+            lock.unlink()
+
+    kept = len(stages) - 1 if _is_valid(whole) else "none"
+    sentence = (
+        f"{lock} was cut short by a kill: {kept} of its stages are kept, and dvc repro restores the others from "
+        f"what it has run. {copy} is the file as it was."
+    )
+    return sentence, mend
