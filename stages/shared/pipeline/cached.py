@@ -55,8 +55,9 @@ def mending(path: Path) -> str:
 
 def recorded_files(paths: Iterable[Path]) -> Iterator[tuple[Path, Path, Path]]:
     """Yield each file that a stage writes, and that dvc add took with one of `paths`: its path, object, record."""
+    cache = cache_folder()
     for output in recorded_outputs(paths):
-        found = object_path(output.md5)
+        found = cache / object_name(output.md5)
         if not output.md5.endswith(".dir"):
             yield output.path, found, output.record
             continue
@@ -65,7 +66,7 @@ def recorded_files(paths: Iterable[Path]) -> Iterator[tuple[Path, Path, Path]]:
         except (OSError, ValueError):  # the list is missing or damaged itself
             continue
         for entry in listed:
-            yield output.path / entry["relpath"], object_path(entry["md5"]), output.record
+            yield output.path / entry["relpath"], cache / object_name(entry["md5"]), output.record
 
 
 def recorded_outputs(paths: Iterable[Path]) -> Iterator[Output]:
@@ -81,14 +82,17 @@ def recorded_outputs(paths: Iterable[Path]) -> Iterator[Output]:
                 yield Output(record.parent / out["path"], out["md5"], record)
 
 
-def object_path(md5: str) -> Path:
-    """Return where DVC's cache keeps what has this hash, from the working directory where it lies below it."""
+def cache_folder() -> Path:
+    """Return the folder of DVC's cache, from the working directory where it lies below it."""
     from dvc.config import Config
 
     folder = Path(Config(".dvc")["cache"].get("dir") or ".dvc/cache")
-    if folder.is_relative_to(Path.cwd()):
-        folder = folder.relative_to(Path.cwd())
-    return folder / "files/md5" / md5[:2] / md5[2:]
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def object_name(md5: str) -> str:
+    """Return the path, in DVC's cache or a remote, of what has this hash."""
+    return f"files/md5/{md5[:2]}/{md5[2:]}"
 
 
 def _read(file: Path) -> dict:
