@@ -9,11 +9,11 @@ differs, and says whether the machine explains it: data/environment has what eac
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from shutil import rmtree
 
 from dvc.exceptions import DvcException
 from dvc_data.index import DataIndexError
@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from stages.shared.pipeline.command import UserError
 from tools.shared.revisions import Files, call, project_folder
+from tools.shared.scratch import left_behind, scratch_folder
 
 ENVIRONMENT = "data/environment/"
 RAW = "*.dvc"  # files that dvc add made: their images are no result, and have to come from the cache
@@ -32,11 +33,12 @@ def main() -> bool:
         raise UserError(f"this verifies the last commit: commit your changes first.\n{changed}")
     if not Path("dvc.lock").exists():
         raise UserError("dvc.lock is missing: run dvc repro and commit what it wrote.")
-    scratch = Path(".dvc/tmp/verify")  # on the same file system
-    rmtree(scratch, ignore_errors=True)  # what a kill has left
-    try:
-        scratch.mkdir(parents=True)
-        clone = run_again(scratch / "clone")
+    scratch = Path(".dvc/tmp")  # on the same file system; a fresh clone does not have it yet
+    scratch.mkdir(exist_ok=True)
+    for clone in left_behind("verify-", scratch):
+        shutil.rmtree(clone)
+    with scratch_folder("verify-", scratch) as folder:
+        clone = run_again(folder / "clone")
         recorded, found = (
             YAML(typ="safe").load(project / "dvc.lock")["stages"] for project in (Path("."), clone)
         )
@@ -50,8 +52,6 @@ def main() -> bool:
         else:
             outputs = sum(len(results(stage)) for stage in found.values())
             print(f"All {outputs} outputs of {len(found)} stages are what dvc.lock says.")
-    finally:
-        rmtree(scratch, ignore_errors=True)
     return not differing
 
 

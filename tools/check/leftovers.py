@@ -14,7 +14,6 @@ from dvc.lock import LockError, make_lock
 from dvc.rwlock import SCHEMA as RWLOCK_SCHEMA
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAML
-from voluptuous import Invalid
 
 from stages.shared.pipeline.cached import LOCKS
 from stages.shared.pipeline.files import atomic_write
@@ -76,11 +75,9 @@ def _users() -> list[tuple[int, bool]]:
 
     DVC blocks while there is any process of that number, as there often is after a container's restart.
     """
-    try:
-        users = RWLOCK_SCHEMA(json.loads(RWLOCK.read_bytes()))
-        written = RWLOCK.stat().st_mtime
-    except (OSError, ValueError, Invalid):
+    if not RWLOCK.exists() or _is_unreadable(RWLOCK):
         return []
+    users, written = RWLOCK_SCHEMA(json.loads(RWLOCK.read_bytes())), RWLOCK.stat().st_mtime
     pids = {user["pid"] for user in chain(users["write"].values(), *users["read"].values())}
     return [(pid, _lives(pid, written)) for pid in sorted(pids)]
 
@@ -97,7 +94,7 @@ def _is_unreadable(rwlock: Path) -> bool:
         RWLOCK_SCHEMA(json.loads(rwlock.read_bytes()))
     except FileNotFoundError:
         return False
-    except (ValueError, Invalid):
+    except Exception:  # of json on what is cut short, of voluptuous on JSON of another shape
         return True
     return False
 

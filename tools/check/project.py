@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dvc.config import Config
-from dvc.schema import COMPILED_LOCKFILE_SCHEMA, COMPILED_MULTI_STAGE_SCHEMA
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA, COMPILED_MULTI_STAGE_SCHEMA, COMPILED_SINGLE_STAGE_SCHEMA
 from ruamel.yaml import YAML
 
 from stages.shared.pipeline.command import UserError
@@ -75,7 +75,22 @@ def read_project() -> Project:
         project.stated.update(_read_stages(pipeline, COMPILED_MULTI_STAGE_SCHEMA))
         if (lock := pipeline.with_suffix(".lock")).exists():
             project.recorded.update(_read_stages(lock, COMPILED_LOCKFILE_SCHEMA))
+    for added in sorted([*Path("data").glob("*.dvc"), *Path("data").glob("*/*.dvc")]):
+        check_added(added)
     return project
+
+
+def check_added(file: Path) -> None:
+    """Raise UserError where a file of dvc add is not whole: DVC would take an empty one for no images at all."""
+    try:
+        whole = COMPILED_SINGLE_STAGE_SCHEMA(YAML(typ="safe").load(file))["outs"]
+    except Exception:  # of ruamel.yaml, of voluptuous, or as above
+        whole = None
+    if not whole:
+        raise UserError(
+            f"{file} is not as dvc add writes it: git checkout {file} for the last commit's, or "
+            f"dvc add {file.with_suffix('')} again."
+        )
 
 
 def find_outputs() -> list[Path]:

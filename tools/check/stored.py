@@ -25,7 +25,7 @@ def check_stored(findings: Findings) -> None:
     repo = Repo(".")
     files: list[Kept] = []
     for output in read_outputs(repo):
-        if not (os.path.lexists(output.path) or output.object.exists()):
+        if not os.path.lexists(output.path):
             report_absent(output, findings)
         elif not output.is_list:
             files.append(output)
@@ -47,11 +47,15 @@ def check_stored(findings: Findings) -> None:
 
 
 def report_absent(output: Kept, findings: Findings) -> None:
-    """Say that an output is neither in the workspace nor in the cache: no fault where each machine computes it."""
-    if output.pushed:
+    """Say that an output is not in the workspace: a fault where the cache has not even its object, and should."""
+    if output.cached and output.object.exists():
+        findings.notices.append(
+            f"{output.path} is not in the workspace: {shlex.join(['dvc', 'checkout', str(output.path)])}."
+        )
+    elif output.pushed:
+        pull = shlex.join(["dvc", "pull", str(output.path)])
         findings.problems.append(
-            f"{output.path} is missing, and so is {output.object}: dvc pull {shlex.quote(str(output.path))} where "
-            "it was pushed, or dvc repro"
+            f"{output.path} is missing, and so is {output.object}: {pull} where it was pushed, or dvc repro"
         )
     else:
         findings.notices.append(f"{output.path} is not here: dvc repro computes it where it is needed.")

@@ -13,7 +13,6 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import rmtree
 
 import numpy as np
 import pandas as pd
@@ -31,6 +30,7 @@ from stages.shared.pipeline.splits import read_split
 from tools.compare import MODELS
 from tools.export.runtimes import FILES, FLOAT32_ONLY, Runtime, computes_in, in_float32, in_keras, load, write
 from tools.gate import ROUNDING, Gate, check, parse
+from tools.shared.scratch import scratch_folder
 
 TOLERANCE = 1e-4  # of a probability; float32 in another order of summation gives 1e-6
 BFLOAT16_TOLERANCE = 0.05  # float32 against bfloat16, whose every rounding is one of 0.4 %
@@ -79,17 +79,14 @@ def main(name: str, form: str, folder: Path) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a folder that is at `path`, in place of what was there, when the block ends, and not if it fails."""
     near = next(parent for parent in path.absolute().parents if parent.exists())  # on the same file system
-    scratch = near / f"unfinished.{path.name}"
-    rmtree(scratch, ignore_errors=True)  # what a kill has left
-    try:
-        (unfinished := scratch / "new").mkdir(parents=True)
+    with scratch_folder("unfinished_", near) as temporary:
+        unfinished = temporary / "new"
+        unfinished.mkdir()
         yield unfinished
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            path.rename(scratch / "old")
+            path.rename(temporary / "old")
         unfinished.rename(path)
-    finally:
-        rmtree(scratch, ignore_errors=True)
 
 
 def describe(model: Classifier, file: Path) -> None:
