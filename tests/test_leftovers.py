@@ -42,7 +42,7 @@ def cuts(content: bytes, count: int) -> list[int]:
 
 @pytest.mark.parametrize("part", range(6))
 def test_a_lock_that_was_cut_keeps_its_whole_stages(project, part):
-    """At any length: what dvc repro then writes is the undisturbed dvc.lock, and no stage runs again."""
+    """At any length: dvc repro then gives the undisturbed dvc.lock and runs at most the card, which has no run-cache."""
     whole = LOCK.read_bytes()
     length = cuts(whole, 6)[part] + 7 * part
     LOCK.write_bytes(whole[:length])
@@ -52,7 +52,7 @@ def test_a_lock_that_was_cut_keeps_its_whole_stages(project, part):
         assert whole.startswith(kept) and len(kept) <= length
         assert states(said, "dvc.lock", ".dvc/tmp/dvc.lock.cut")
         assert Path(".dvc/tmp/dvc.lock.cut").read_bytes() == whole[:length]
-    assert reproduce(project) == set()
+    assert reproduce(project) <= {"model_card"}
     assert LOCK.read_bytes() == whole
 
 

@@ -51,6 +51,7 @@ def share(
     """Copy `repository`, and commit and push it with head.units 4 and then 8; return it and both evaluations."""
     shutil.copytree(repository, project, symlinks=True)
     run_in(project, "dvc", "remote", "add", "--quiet", "--default", "team", url)
+    run_in(project, "dvc", "remote", "modify", "--quiet", "team", "verify", "true")
     for option, value in shared.items():
         run_in(project, "dvc", "remote", "modify", "--quiet", "team", option, value)
     for option, value in own.items():

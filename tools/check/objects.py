@@ -37,7 +37,7 @@ class Kept(NamedTuple):
     def files(self, content: bytes) -> list["Kept"]:
         """Return the files on a list of this `content`; raises ValueError where that is not the one recorded."""
         if f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}.dir" != self.md5:
-            raise ValueError(f"the list of the files in {self.path} is damaged")
+            raise ValueError(self.path)
         cache = self.object.parents[3]
         return [
             self._replace(
