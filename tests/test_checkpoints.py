@@ -132,7 +132,8 @@ def test_the_store_keeps_the_last_state_and_those_that_patience_may_choose(train
 
     monkeypatch.setattr(Checkpoints, "_key", named)
     train(head__learning_rate=0.3, head__batch_size=2, head__epochs=8)
-    history = pd.read_csv("metrics/head_curves.csv")[["validation_loss"]].to_dict("records")
+    losses = pd.read_csv("metrics/head_curves.csv")["validation_loss"]
+    history = [{"validation_loss": loss} for loss in losses.tolist()]
     lowered = {lowest(history[:epoch]) for epoch in range(1, 9)}
     assert 1 < len(lowered | {8}) < 8  # else this tests nothing
     store = Store(folder="store", gigabytes=1)

@@ -1,8 +1,8 @@
 """The page of tools.demo, in a browser, with images, with files that are none, and asked by others."""
 
 import io
-import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -11,20 +11,21 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import chdir
+from contextlib import chdir, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
+import flask
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from werkzeug.serving import make_server
 
 from stages.shared.reporting.sentences import LABELS, quoted
 from tests.browser import CHROMIUM, browsing
 from tests.conftest import CLASSES, refused, search, states, variables_for
 from tools.demo import __main__ as demo
+from tools.demo import server as serving
 from tools.predict import __main__ as predict
 
 HOSTILE = "<img src=x onerror=document.title='hacked'>"
@@ -47,11 +48,10 @@ def project(trained, monkeypatch) -> Path:
 @pytest.fixture(scope="module")
 def address(trained) -> Iterator[str]:
     """Where the page of the trained models is, while the tests of this module run."""
-    server = make_server(demo.HOST, 0, demo.create_app(), threaded=True)
-    with chdir(trained):
+    with chdir(trained), demo.listen(0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield f"http://{demo.HOST}:{server.port}/"
+        yield f"http://{demo.HOST}:{server.server_port}/"
         server.shutdown()
         thread.join()
 
@@ -158,7 +158,7 @@ def test_files_that_are_no_images_and_then_one(tab, photo, tmp_path):
     expected = [
         ("folder", "cannot be read"),
         ("larger", "100 MB"),
-        (quoted("bomb.png"), "20,000 × 20,000 pixels", "179 megapixels"),
+        (quoted("bomb.png"), "20,000 × 20,000 pixels", "50 megapixels"),
         (quoted("empty.png"), "empty"),
         (quoted("text.png"), "not an image"),
         (quoted(files[0].name), "truncated"),
@@ -251,6 +251,202 @@ def test_a_large_file_that_is_slow_to_come_is_refused_in_words(address):
     assert status == 413 and states(page, "larger", "100 MB")
 
 
+ONE_FILE = 'name="image"; filename="a.png"'
+
+
+def form(*parts: str, content: bytes = b"") -> bytes:
+    """Return a form of `parts`, of which the last has `content`."""
+    heads = "x\r\n".join(f"--b\r\nContent-Disposition: form-data; {part}\r\n\r\n" for part in parts)
+    return heads.encode() + content + b"\r\n--b--\r\n"
+
+
+@pytest.mark.parametrize(
+    "body, status",
+    [
+        (form(*['name="model"'] * 1001, ONE_FILE), 413),
+        (form(ONE_FILE, ONE_FILE, ONE_FILE), 413),
+        (form('name="model"', content=b"x" * 10**6), 413),
+        (b"--b\r\n" + b"X: x\r\n" * 2_000_000, 413),
+        (b"--b\r\nX: " + b"x" * 20_000_000, 413),
+        (b"\r\n--b" * 4_000_000, 413),
+        (b"", 400),
+    ],
+)
+def test_a_form_of_another_kind(address, body, status):
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    found, page = ask(address, "POST", body, **headers)
+    assert found == status
+    assert status == 400 or states(page, "one file", "the name of a model")
+
+
+def say(address: str, *pieces: bytes) -> socket.socket:
+    """Return a connection on which a client has said `pieces`."""
+    host, port = address.split("/")[2].split(":")
+    client = socket.create_connection((host, int(port)), timeout=30)
+    for piece in pieces:
+        client.sendall(piece)
+    return client
+
+
+def head(first: str = "POST / HTTP/1.1", **headers: object) -> bytes:
+    lines = [first, "Host: localhost", *(f"{name.replace('_', '-')}: {is_}" for name, is_ in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def heard(client: socket.socket) -> str:
+    """Return all that the server says until it closes the connection."""
+    with client, client.makefile("rb") as answer:
+        return answer.read().decode()
+
+
+@pytest.mark.parametrize(
+    "request_, status, facts",
+    [
+        (head(Transfer_Encoding="chunked") + b"1\r\nx\r\n0\r\n\r\n", 411, ["how long"]),
+        (head(Content_Length="-1"), 411, ["how long"]),
+        (head(Content_Length="1e3"), 411, ["how long"]),
+        (head(Content_Length="9" * 5000), 411, ["how long"]),
+        (head(Content_Length=10**15), 413, ["larger", "100 MB"]),
+        (head(f"GET /{'x' * 70_000} HTTP/1.1"), 414, []),
+        (head("GET / HTTP/1.1", X="x" * 70_000), 431, []),
+        (head("GET / HTTP/1.1", **{f"X{number}": "x" for number in range(200)}), 431, []),
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\n", None, ["Bad request"]),
+        (head("GET / HTTP/1.1") * 3, 200, ["What does the model see?"]),  # and no more
+        (head("DELETE / HTTP/1.1"), 405, []),
+    ],
+)
+def test_a_request_of_another_kind(address, request_, status, facts):
+    answer = heard(say(address, request_))
+    assert answer.count("HTTP/1.0 ") == (status is not None) and states(answer, *facts)
+    assert answer.startswith(f"HTTP/1.0 {status} " if status else "<main")
+
+
+def test_a_client_that_says_no_more(address):
+    client = say(address, head(Content_Length=100), b"x" * 99)
+    client.shutdown(socket.SHUT_WR)
+    assert states(heard(client), "400", "shorter than it says")
+    client = say(address, head("GET / HTTP/1.1"))
+    client.shutdown(socket.SHUT_WR)
+    assert states(heard(client), "200")
+    say(address, head(Content_Length=100), b"x" * 99).close()
+    say(address).close()
+    assert ask(address, "GET")[0] == 200
+
+
+def test_a_client_that_waits_to_be_asked(address):
+    content = form('name="model"', ONE_FILE)
+    client = say(
+        address,
+        head(
+            Content_Length=len(content), Expect="100-continue", Content_Type="multipart/form-data; boundary=b"
+        ),
+    )
+    assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.sendall(content)
+    assert heard(client).startswith("HTTP/1.0 400 ")
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST / HT", head(Content_Length=100), head("GET / HTTP/1.1")])
+def test_a_client_that_is_slow(address, monkeypatch, begun):
+    """It sends a byte at a time, and reads nothing until the server has given up."""
+    monkeypatch.setattr(serving, "SECONDS", 0.5)
+    client, ended = say(address, begun), threading.Event()
+
+    def drip() -> None:
+        with suppress(OSError):
+            while not ended.wait(0.05):
+                client.sendall(b"x")
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    try:
+        assert ask(address, "GET")[0] == 200
+        answer = b""
+        with suppress(ConnectionResetError):  # what comes after the answer is not read
+            while piece := client.recv(2**16):
+                answer += piece
+        expected = ["200"] if begun.startswith(b"GET") else ["408", "0.5 s"]
+        assert states(answer.decode(), *expected)
+    finally:
+        ended.set()
+        dripping.join()
+        client.close()
+
+
+@pytest.mark.parametrize("begun", [b"", head(Content_Length=100), head("GET / HTTP/1.1")])
+def test_more_clients_than_there_are_places(address, begun):
+    clients = []
+    try:
+        for _ in range(2 * serving.PLACES):
+            clients.append(say(address, begun))
+        assert ask(address, "GET")[0] == 200
+        assert post(address, b"no image")[0] == 400
+        assert states(heard(clients[0]), "200" if begun.startswith(b"GET") else "408")
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_bodies_that_would_take_all_memory(address, monkeypatch):
+    monkeypatch.setattr(serving, "BODIES", 5)
+    clients = []
+    try:
+        for _ in range(8):
+            clients.append(say(address, head(Content_Length=2 * 10**6), bytes(10**6)))
+            assert ask(address, "GET")[0] == 200
+        assert post(address, bytes(3 * 10**6))[0] == 400
+        assert states(heard(clients[0]), "408", "others needed its place")
+        clients[-1].sendall(bytes(10**6))
+        assert states(heard(clients[-1]), "400")
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_clients_that_are_all_worked_for(monkeypatch):
+    """Those that come wait then; none is ended."""
+    monkeypatch.setattr(serving, "PLACES", 3)
+    go_on = threading.Event()
+    app = flask.Flask("slow")
+    app.config["MAX_CONTENT_LENGTH"] = 1000
+    app.get("/")(lambda: "done" if go_on.wait(30) else "")
+    with serving.Server((demo.HOST, 0), app) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        clients = [say(f"http://{demo.HOST}:{server.server_port}/", head("GET / HTTP/1.1")) for _ in range(7)]
+        time.sleep(2 * serving.GRACE)
+        go_on.set()
+        assert [heard(client).splitlines()[-1] for client in clients] == ["done"] * 7
+        server.shutdown()
+        thread.join()
+
+
+def jpeg(side: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (side, side)).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.mark.slow
+def test_large_images_take_no_more_memory_than_the_largest_that_is_taken(project):
+    with demo_process() as (server, address):
+        for name in LABELS:
+            assert post(address, png(104, 104), model=name)[0] == 200
+        before = peak_memory(server)
+        for image in (png(13_000, 13_000), jpeg(13_000)):
+            status, page = post(address, image)
+            assert status == 400 and states(page, "13,000 × 13,000 pixels", "50 megapixels")
+        assert peak_memory(server) - before < 100
+        assert post(address, png(8000, 6000))[0] == 200
+        assert peak_memory(server) - before < 1000
+        server.send_signal(signal.SIGINT)
+
+
+def peak_memory(process: subprocess.Popen) -> float:
+    """Return the most megabytes that `process` has ever had."""
+    return int(search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())[1]) / 1000
+
+
 def test_other_sites_are_refused(address):
     port = address.split(":")[2].strip("/")
     assert ask(address, "GET", Host=f"localhost:{port}")[0] == 200
@@ -301,10 +497,11 @@ def test_a_port_that_cannot_be_had(project, address, reason):
         demo.main(int(port))
 
 
-def test_it_says_where_it_is_and_ends_quietly(project):
-    command = [sys.executable, "-m", "tools.demo", "--port", "0"]
+@contextmanager
+def demo_process() -> Iterator[tuple[subprocess.Popen, str]]:
+    """Start the tool itself, and give its process and address."""
     with subprocess.Popen(
-        command,
+        [sys.executable, "-m", "tools.demo", "--port", "0"],
         env=variables_for(),
         stdout=-1,
         stderr=-1,
@@ -312,9 +509,17 @@ def test_it_says_where_it_is_and_ends_quietly(project):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (a shell's & ignores it)
     ) as server:
         assert server.stdout
-        address = search(r"^(http://127\.0\.0\.1:\d+), Ctrl-C ends it\n$", server.stdout.readline())[1]
-        assert ask(f"{address}/", "GET")[0] == 200
-        assert post(f"{address}/", b"no image")[0] == 400
-        os.kill(server.pid, signal.SIGINT)
+        try:
+            address = search(r"^(http://127\.0\.0\.1:\d+), Ctrl-C ends it\n$", server.stdout.readline())[1]
+            yield server, f"{address}/"
+        finally:
+            server.kill()
+
+
+def test_it_says_where_it_is_and_ends_quietly(project):
+    with demo_process() as (server, address):
+        assert ask(address, "GET")[0] == 200
+        assert post(address, b"no image")[0] == 400
+        server.send_signal(signal.SIGINT)
         rest = server.communicate(timeout=30)
-    assert rest[0] == "" and "Traceback" not in rest[1] and server.returncode == 0
+    assert rest[0] == "" and "Traceback" not in rest[1]

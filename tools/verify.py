@@ -8,7 +8,9 @@ differs, and says whether the machine explains it: data/environment has what eac
 """
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,9 +67,20 @@ def run_again(repository: Path) -> Path:
         cache = Path(call("dvc", "cache", "dir").strip()).resolve()
         call("dvc", "--cd", str(clone), "remote", "add", "--quiet", "--local", "original", str(cache))
         call("dvc", "--cd", str(clone), "pull", "--quiet", "--remote", "original", *added)
-    if subprocess.run(["dvc", "repro", "--force", "--no-run-cache"], cwd=clone).returncode:
+    if reproduce(clone):
         raise UserError("the pipeline does not run in a clone of the last commit: see above.")
     return clone
+
+
+def reproduce(clone: Path) -> int:
+    """Run the pipeline in `clone` and return DVC's exit status; where we are stopped, DVC and its stage are too."""
+    command = ["dvc", "repro", "--force", "--no-run-cache"]
+    with subprocess.Popen(command, cwd=clone, start_new_session=True) as running:
+        try:
+            return running.wait()
+        finally:
+            if running.returncode is None:
+                os.killpg(running.pid, signal.SIGKILL)  # the clone goes with it
 
 
 def results(stage: dict) -> dict[str, str]:

@@ -7,12 +7,9 @@ tools.predict, stay in memory, and are forgotten with the answer. A model is loa
 """
 
 import argparse
-import logging
 import os
 import secrets
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -23,11 +20,10 @@ import flask
 import jinja2
 import numpy as np
 from PIL import Image
-from werkzeug.serving import make_server
 
 from stages.shared.images.decoding import decode
 from stages.shared.images.fit import resize
-from stages.shared.images.opening import MEGAPIXELS, fault_of, opened
+from stages.shared.images.opening import fault_of, opened
 from stages.shared.network import model_file
 from stages.shared.network.inference import compiled
 from stages.shared.network.model_file import Classifier
@@ -36,9 +32,11 @@ from stages.shared.pipeline.command import UserError
 from stages.shared.reporting.grad_cam import grad_cam
 from stages.shared.reporting.sentences import LABELS, MODELS, describe_place, quoted
 from stages.shared.reporting.thumbnails import as_uri, on_image, overlay
+from tools.demo.server import Server
 
 HOST = "127.0.0.1"
 LARGEST = 100  # MB, of a file
+MEGAPIXELS = 50  # of an image; decoding one takes 8 to 20 bytes a pixel, by its format
 SIDE = 600  # pixels, of the pictures on the page
 NONCE = secrets.token_urlsafe()  # one for all answers, as the page's script takes results out of later ones
 POLICY = (
@@ -65,16 +63,15 @@ class Request(flask.Request):
 def main(port: int) -> None:
     for model in LABELS:
         find(model)
-    with listen(port) as listener:
-        server = make_server(HOST, port, create_app(), threaded=True, fd=listener.fileno())
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line a request
-    print(f"http://{HOST}:{server.port}, Ctrl-C ends it", flush=True)
-    server.serve_forever()
+    with listen(port) as server:
+        print(f"http://{HOST}:{server.server_port}, Ctrl-C ends it", flush=True)
+        server.serve_forever()
 
 
-def listen(port: int) -> socket.socket:
+def listen(port: int) -> Server:
+    """Return the server of the page; raises UserError where `port` cannot be used."""
     try:
-        return socket.create_server((HOST, port))
+        return Server((HOST, port), create_app())
     except (OSError, OverflowError) as error:
         reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "there are 0 to 65535"
         raise UserError(
@@ -88,6 +85,8 @@ def create_app() -> flask.Flask:
     app.request_class = Request
     app.jinja_options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     app.config["MAX_CONTENT_LENGTH"] = LARGEST * 10**6
+    app.config["MAX_FORM_PARTS"] = 2  # model and image
+    app.config["MAX_FORM_MEMORY_SIZE"] = 500_000  # bytes of a part that is no file, its headers included
     app.config["TRUSTED_HOSTS"] = [HOST, "localhost"]  # no name that another site lets point here
     models, one_at_a_time = cache(load), Lock()
 
@@ -105,12 +104,12 @@ def create_app() -> flask.Flask:
         request = flask.request
         if request.origin not in (None, request.host_url.rstrip("/")):
             flask.abort(403, "This page takes images from itself only.")
-        name, file = request.form.get("model"), request.files.get("image")
-        if name not in LABELS or file is None:
-            flask.abort(400)
-        if not file.filename:
-            return page(name, problem="Choose an image first."), 400
         with one_at_a_time:
+            name, file = request.form.get("model"), request.files.get("image")
+            if name not in LABELS or file is None:
+                flask.abort(400)
+            if not file.filename:
+                return page(name, problem="Choose an image first."), 400
             try:
                 model = models(name)
             except UserError as error:
@@ -129,18 +128,11 @@ def create_app() -> flask.Flask:
 
     @app.errorhandler(413)
     def refuse_large(_):
-        discard(flask.request)
-        return page(problem=f"The file is larger than {LARGEST} MB, the most that this page takes."), 413
+        if (flask.request.content_length or 0) > LARGEST * 10**6:
+            return page(problem=f"The file is larger than {LARGEST} MB, the most that this page takes."), 413
+        return page(problem="This page takes one file and the name of a model, and nothing else."), 413
 
     return app
-
-
-def discard(request: flask.Request) -> None:
-    """Read what `request` still sends: a browser shows no answer where it cannot send to the end."""
-    rest = request.content_length or 0
-    with suppress(OSError):  # where it stops sending
-        while part := request.environ["wsgi.input"].read(min(rest, 10**6)):
-            rest -= len(part)
 
 
 def find(name: str) -> Path:
@@ -198,5 +190,4 @@ if __name__ == "__main__":
         prog="python -m tools.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--port", type=int, default=8000, help="the default is 8000; 0: any that is free")
-    with suppress(KeyboardInterrupt):
-        main(parser.parse_args().port)
+    main(parser.parse_args().port)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from tqdm import tqdm
 
 from stages.shared.images.reading import ImagesFolder, read_blocks
@@ -60,7 +61,11 @@ def main(name: str, form: str, folder: Path) -> None:
     exported = model._replace(network=next(iter(references.values()))[0])
     with atomic_folder(folder / f"{name}_{form}") as unfinished:
         file = unfinished / FILES[form]
-        write(exported, form, file)
+        try:
+            write(exported, form, file)
+        except (OSError, tf.errors.OpError) as error:  # TensorFlow's own, of the SavedModel that it writes
+            reason = error.strerror if isinstance(error, OSError) else error.message.rpartition("}} ")[2]
+            raise UserError(f"not exported: {file} cannot be written ({reason}).") from None
         describe(exported, unfinished / "model.json")
         runtimes = [load(form, file), *(in_keras(reference) for reference, _ in references.values())]
         found, *expected = predict(runtimes, test, Path(parameters.data.images), model)
@@ -159,7 +164,4 @@ if __name__ == "__main__":
     parser.add_argument("--model", default="fine_tuned", choices=MODELS)
     parser.add_argument("--to", default=Path("export"), type=Path, metavar="FOLDER")
     options = parser.parse_args()
-    try:
-        main(options.model, options.format, options.to)
-    except OSError as error:
-        raise UserError(f"{error.filename or options.to}: {error.strerror}.") from None
+    main(options.model, options.format, options.to)

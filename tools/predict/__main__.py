@@ -92,8 +92,9 @@ def read_blocks(
 
     The next block is decoded while the caller works on this one.
     """
-    with ThreadPoolExecutor() as pool:
-        started: deque[tuple[list[str], Iterator[np.ndarray | str]]] = deque()
+    pool = ThreadPoolExecutor()
+    started: deque[tuple[list[str], Iterator[np.ndarray | str]]] = deque()
+    try:
         for first in range(0, len(paths), size):
             block = paths[first : first + size]
             started.append((block, pool.map(partial(read, image_input=image_input), block)))
@@ -102,6 +103,8 @@ def read_blocks(
                 yield block, list(images)
         for block, images in started:
             yield block, list(images)
+    finally:
+        pool.shutdown(cancel_futures=True)  # where somebody stops it, none of the others is decoded first
 
 
 def read(path: str, image_input: ImageInput) -> np.ndarray | str:
@@ -145,10 +148,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly where the reader does, as in | head
     # File names are bytes. Standard output is a TextIOWrapper, which typeshed does not promise.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        sys.exit(1 if main(options.paths, options.model, options.format) else 0)
-    except KeyboardInterrupt:
-        raise UserError("stopped before it was done.") from None
-    except OSError as error:
-        sys.stdout = None  # or Python would try again to write what is left
-        raise UserError(f"the predictions cannot be written: {error.strerror}.") from None
+    sys.exit(1 if main(options.paths, options.model, options.format) else 0)

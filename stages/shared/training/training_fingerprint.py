@@ -39,7 +39,8 @@ def fingerprint_training(
     ]
     for stored, labels in sets:
         values += [stored.digest(), _digest([labels])]
-    return take_fingerprint([module, *(used.__file__ for used in MODULES)], values)
+    modules = [module, *(used.__file__ for used in MODULES)]
+    return take_fingerprint(modules, values)
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:

@@ -1,0 +1,165 @@
+"""How a tool ends that is stopped, or whose output nobody takes: in one sentence, with the status that shells give."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.conftest import PROJECT, refused, search, states, variables_for
+from tools.export import __main__ as export
+from tools.export.runtimes import FILES
+from tools.shared.ending import explain
+
+TOOLS = {
+    "check": [],
+    "compare": ["HEAD"],
+    "demo": [],
+    "export": ["--format", "onnx"],
+    "gate": [],
+    "predict": ["."],
+    "show_results": [],
+    "verify": [],
+}
+SLOW = "print('importing', flush=True); import time; time.sleep(60)"
+
+
+def start(
+    folder: Path, *arguments: str, stdout: int | IO = subprocess.PIPE, **others: str
+) -> subprocess.Popen:
+    """Start a Python module in `folder`, whose own modules come first, with `others` in its environment."""
+    variables = variables_for() | others
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        cwd=folder,
+        env=variables | {"PYTHONPATH": os.pathsep.join([str(folder), str(PROJECT)])},
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (a shell's & ignores it)
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_all_tools_are_tried():
+    files = [*PROJECT.glob("tools/*.py"), *PROJECT.glob("tools/*/__main__.py")]
+    names = {file.parent.name if file.stem == "__main__" else file.stem for file in files}
+    assert set(TOOLS) == names - {"__init__", "tools"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_stopped_while_it_imports(tmp_path, tool, number):
+    """The longest part of many a call; every tool imports one of these two."""
+    for library in ("pandas", "dvc"):
+        (tmp_path / f"{library}.py").write_text(SLOW)
+    with start(tmp_path, f"tools.{tool}", *TOOLS[tool]) as running:
+        assert running.stdout and running.stdout.readline() == "importing\n"
+        running.send_signal(number)
+        _, said = running.communicate(timeout=30)
+    assert (said, running.returncode) == ("stopped before it was done.\n", 128 + number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_half_done_goes_however_often_somebody_asks(tmp_path, number):
+    (tmp_path / "half.py").write_text(
+        "import sys; sys.argv = ['-m']\n"
+        "from tools.export.__main__ import atomic_folder; from pathlib import Path; import os, time\n"
+        "with atomic_folder(Path('new/export')) as folder:\n"
+        "    (folder / 'part').touch()\n"
+        "    try:\n"
+        "        print('half', flush=True); time.sleep(60)\n"
+        "    finally:\n"
+        f"        os.kill(os.getpid(), {number.value})\n"
+    )
+    before = set(tmp_path.iterdir())
+    with start(tmp_path, "half") as running:
+        assert running.stdout and running.stdout.readline() == "half\n"
+        assert len(set(tmp_path.iterdir()) - before) > 0
+        running.send_signal(number)
+        running.communicate(timeout=30)
+    assert running.returncode == 128 + number
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"half.py"}
+
+
+def test_verify_takes_its_pipeline_with_it(tmp_path):
+    """DVC's shell and the stage in it are no children of ours."""
+    (tmp_path / "dvc").write_text("#!/bin/sh\nsleep 60 &\necho $!\nwait\n")
+    (tmp_path / "dvc").chmod(0o755)
+    (tmp_path / "reproduce.py").write_text(
+        "import sys; sys.argv = ['-m']\n"
+        "import tools, os; os.environ['PATH'] = '.:' + os.environ['PATH']\n"
+        "from tools.verify import reproduce; reproduce('.')\n"
+    )
+    with start(tmp_path, "reproduce") as running:
+        assert running.stdout
+        stage = int(running.stdout.readline())
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=30)
+    assert running.returncode == 143
+    status = Path(f"/proc/{stage}/status")
+    assert not status.exists() or search(r"State:\s+(\w)", status.read_text())[1] == "Z"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nobody_reads_what_it_prints(tmp_path, unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with start(tmp_path, "tools", stdout=writer, PYTHONUNBUFFERED=unbuffered) as running:
+        os.close(writer)
+        assert running.communicate()[1] == ""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_it_prints_finds_no_room(tmp_path, unbuffered):
+    with (
+        open("/dev/full", "w") as full,
+        start(tmp_path, "tools", stdout=full, PYTHONUNBUFFERED=unbuffered) as running,
+    ):
+        said = running.communicate()[1]
+    assert states(said, "the output", "No space left on device") and len(said.splitlines()) == 1
+    assert running.returncode == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(tmp_path, closed):
+    command = f"exec '{sys.executable}' -m tools {closed}"
+    ended = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=variables_for(), capture_output=True, text=True
+    )
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert bool(ended.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
+def test_what_the_machine_refuses(capsys):
+    for error, said in (
+        (PermissionError(13, "Permission denied", "params.yaml"), "params.yaml: Permission denied.\n"),
+        (OSError("no room in HDF5"), "a file or the output: no room in HDF5.\n"),
+    ):
+        explain(type(error), error, None)
+        assert capsys.readouterr().err == said
+    explain(ValueError, ValueError("ours"), None)
+    assert states(capsys.readouterr().err, "ValueError: ours")
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_an_export_that_finds_no_room(trained, tmp_path, monkeypatch, form):
+    """What was exported before stays."""
+    for name in ("data", "images", "params.yaml"):
+        (tmp_path / name).symlink_to(trained / name)
+    monkeypatch.chdir(tmp_path)
+    earlier = tmp_path / f"export/head_{form}/model.json"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, limits[1]))  # the model has 59 MB
+    try:
+        with refused("not exported", FILES[form], "File too large"):
+            export.main("head", form, Path("export"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(tmp_path.rglob("*")) == before and earlier.read_text() == "{}"

@@ -1,0 +1,69 @@
+"""How a tool ends that is stopped, or that the machine refuses something: in one sentence, with nothing half done."""
+
+import atexit
+import os
+import select
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType, TracebackType
+
+
+def end_in_a_sentence() -> None:
+    """Prepare this process; before what is slow to import, as that too can be stopped."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it is closed, and the next file would take its number
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as of a shell's & and of nohup
+            signal.signal(number, stop)
+    sys.excepthook = explain
+    atexit.register(write_the_rest)
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """End as by an exception: what is half done is removed on the way, whoever asks again meanwhile."""
+    for both in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(both, signal.SIG_IGN)
+    say("stopped before it was done.")
+    sys.exit(128 + number)
+
+
+def explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say in a sentence what the machine refused; of a fault of ours the whole traceback."""
+    if not isinstance(error, OSError):
+        sys.__excepthook__(kind, error, trace)
+        return
+    if not (isinstance(error, BrokenPipeError) and has_no_reader()):
+        say(f"{error.filename or 'a file or the output'}: {error.strerror or error}.")
+    try:
+        sys.stdout.flush()
+    except OSError:  # it was this that was refused, and would be again
+        drop_the_rest()
+
+
+def has_no_reader() -> bool:
+    """Return whether nobody reads standard output any more, as after | head."""
+    output = select.poll()
+    output.register(sys.stdout, 0)  # errors are told unasked
+    return bool(output.poll(0))
+
+
+def drop_the_rest() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_the_rest() -> None:
+    """Write what is still held of standard output: Python itself would do so later, and show a traceback."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_the_rest()
+    except OSError as error:
+        say(f"the output: {error.strerror}.")
+        os._exit(1)  # nothing comes after this but Python's own end
+
+
+def say(sentence: str) -> None:
+    with suppress(OSError):
+        print(sentence, file=sys.stderr, flush=True)
