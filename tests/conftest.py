@@ -335,12 +335,12 @@ def start_repository(folder: Path, changes: dict) -> None:
         run_in(folder, "dvc", "add", "--quiet", f"data/raw/{name}")
 
 
-def call(folder: Path, *command: str) -> subprocess.CompletedProcess:
-    """Run `command` in `folder`, with the code that lies there, or else this project's."""
+def call(folder: Path, *command: str, **others: str) -> subprocess.CompletedProcess:
+    """Run `command` in `folder`, with the code that lies there, or else this project's, and `others` as variables."""
     variables = variables_for(folder if (folder / "stages").exists() else PROJECT)
     if command[0] in ("python", "dvc"):
         variables["PATH"] = os.pathsep.join([str(warm_python()), variables["PATH"]])
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=variables | others, capture_output=True, text=True)
 
 
 def run_in(folder: Path, *command: str) -> str:

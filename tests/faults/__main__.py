@@ -18,7 +18,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tests.conftest import PROJECT
+from tests.faults.damage import try_damage
+from tests.faults.dying_remotes import try_dying_remotes
+from tests.faults.full_disks import try_full_disks
+from tests.faults.fuzz import try_fuzz
 from tests.faults.kills import try_kills
+from tests.faults.together import try_together
 from tests.faults.trying import Try, Undisturbed, make_undisturbed
 
 PAGE, RESULTS = PROJECT / "docs/reliability.md", Path(__file__).with_name("results.json")
@@ -26,7 +31,19 @@ SECTION = re.compile(r"(?<=<!-- faults: python -m tests.faults -->\n).*?(?=<!-- 
 FAULTS: dict[
     str, tuple[Callable[[Path, Undisturbed, int], Iterator[Try]], int]
 ] = {  # and for how many seconds
-    "kills": (try_kills, 1200),
+    "kills": (try_kills, 1000),
+    "disks": (try_full_disks, 240),
+    "damage": (try_damage, 300),
+    "images": (try_fuzz("images"), 90),
+    "labels": (try_fuzz("CSV files of labels"), 20),
+    "parameters": (try_fuzz("params.yaml"), 60),
+    "arrays": (try_fuzz("arrays"), 20),
+    "splits": (try_fuzz("splits"), 20),
+    "models": (try_fuzz("models"), 60),
+    "weights": (try_fuzz("foreign weights"), 60),
+    "store": (try_fuzz("files of the store"), 30),
+    "together": (try_together, 150),
+    "remotes": (try_dying_remotes, 150),
 }
 
 

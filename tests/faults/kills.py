@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.trying import Try, Undisturbed, differences, recover, variables
+from tests.faults.trying import Try, Undisturbed, differences, leftovers, recover, variables
 
 REPRO = "python -m tools.check && exec dvc repro"  # as make repro has it
 STARTS = re.compile(rb"^Running stage '(\w+)'", re.MULTILINE)
@@ -170,14 +170,3 @@ def wait_for(process: subprocess.Popen) -> str:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return f"still running after {PATIENCE} s"
-
-
-def leftovers(place: Path) -> str:
-    """Return in a few words what DVC and the store have beside the workspace that only a kill leaves, or nothing."""
-    files = [path for path in place.rglob("*") if path.is_file()]
-    left = [
-        str(path.relative_to(place))
-        for path in files
-        if re.search(r"unfinished|tmp\w{4,}|\.tmp$|-journal$", path.name)
-    ]
-    return f"left behind: {', '.join(left)}" if left else ""

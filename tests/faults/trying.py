@@ -1,6 +1,7 @@
 """A fault that was tried, and the project on which it is tried."""
 
 import os
+import re
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -74,6 +75,17 @@ def differences(project: Path, undisturbed: Undisturbed) -> str:
     if files:
         return f"other files: {', '.join(files)}"
     return "" if read_lock(project) == undisturbed.recorded else "another dvc.lock"
+
+
+def leftovers(place: Path) -> str:
+    """Return in a few words what DVC and the store have beside the workspace that only a kill leaves, or nothing."""
+    files = [path for path in place.rglob("*") if path.is_file()]
+    left = [
+        str(path.relative_to(place))
+        for path in files
+        if re.search(r"unfinished|tmp\w{4,}|\.tmp$|-journal$", path.name)
+    ]
+    return f"left behind: {', '.join(left)}" if left else ""
 
 
 def last_line(text: str) -> str:

@@ -24,6 +24,8 @@ KINDS = {  # what a file of a format that is not read begins with, from a place 
     (0, b"\0\0\0\x0cJXL "): "a JPEG XL image",
     (0, b"<svg"): "an SVG drawing",
     (0, b"%PDF"): "a PDF document",
+    (0, b"%!PS"): "a PostScript drawing",
+    (0, b"\xc5\xd0\xd3\xc6"): "a PostScript drawing",
     (0, b"gimp xcf"): "a GIMP project",
     (0, b"FUJIFILMCCD-RAW"): "a camera's raw file",
     (0, b"IIRO"): "a camera's raw file",
@@ -75,7 +77,9 @@ def opened(data: bytes, most: float | None = None, said: str = "megapixels") -> 
 
 @cache
 def prepare_pillow() -> None:
-    """Let Pillow read HEIC, and have it neither warn of nor refuse sizes, which `opened` does."""
+    """Let Pillow read HEIC and no EPS, and have it neither warn of nor refuse sizes, which `opened` does."""
+    Image.init()
+    Image.ID.remove("EPS")  # a program in PostScript, which Pillow would have Ghostscript run
     pi_heif.register_heif_opener()
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that it cannot read
