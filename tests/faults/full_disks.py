@@ -18,9 +18,8 @@ def try_full_disks(folder: Path, undisturbed: Undisturbed, seed: int) -> Iterato
     rng = random.Random(seed)
     disk = folder / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], capture_output=True).returncode:
+    if not may_mount(disk):
         return
-    subprocess.run(["umount", disk], check=True)
     used = sum(
         path.stat().st_size
         for path in undisturbed.done.rglob("*")
@@ -35,6 +34,13 @@ def try_full_disks(folder: Path, undisturbed: Undisturbed, seed: int) -> Iterato
             shutil.rmtree(folder / "store", ignore_errors=True)
             with small_disk(disk, LARGE):
                 yield place(folder, undisturbed, used, rng)
+
+
+def may_mount(place: Path) -> bool:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], capture_output=True).returncode == 0
+    if mounted:
+        subprocess.run(["umount", place], check=True)
+    return mounted
 
 
 @contextmanager

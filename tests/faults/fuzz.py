@@ -19,7 +19,7 @@ import traceback
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from hashlib import sha256
 from itertools import count
@@ -206,11 +206,7 @@ def read_labels(content: bytes) -> str:
     table, _ = list_images(data, split)
     check_labels(table.assign(sha256=table["path"]), Path("images"))
     assert table["path"].is_unique and all(Path("images", path).is_file() for path in table["path"])
-    assert (
-        table[["label", "group"]]
-        .map(lambda text: isinstance(text, str) and text.strip() == text != "")
-        .all(None)
-    )
+    assert all(text and text.strip() == text for text in [*table["label"], *table["group"]])
     return "read, each image once"
 
 
@@ -437,10 +433,10 @@ def fuzz(kind: Kind, seed: str) -> Iterator[tuple[bytes, str, str]]:
         yield mutant, seen, wrong
 
 
-def try_fuzz(name: str) -> Callable[[Path, Undisturbed, int], Iterator[Try]]:
+def try_fuzz(name: str) -> Callable[[Path, Undisturbed | None, int], Generator[Try]]:
     """Return what tries mutants of the kind `name` in another process."""
 
-    def tries(folder: Path, undisturbed: Undisturbed, seed: int) -> Iterator[Try]:
+    def tries(folder: Path, undisturbed: Undisturbed | None, seed: int) -> Generator[Try]:
         for attempt in count():
             command = [sys.executable, "-m", "tests.faults.fuzz", name, str(folder), f"{seed} {attempt}"]
             with (

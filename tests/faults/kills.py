@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count, pairwise
 from pathlib import Path
+from threading import Event
 
 import psutil
 
@@ -62,27 +64,43 @@ COLD = {
 
 
 def try_kills(folder: Path, undisturbed: Undisturbed, seed: int) -> Iterator[Try]:
-    """Yield each kill of chain after chain, once its chain has ended."""
-    rng = random.Random(seed)
+    """Yield each kill of chain after chain, two at a time, once its chain has ended."""
     lasts: dict[str, float] = defaultdict(lambda: 2.0)  # seconds of each stage, as seen last
-    place = folder / "chain"
-    while True:
-        warm = rng.random() < 0.8
-        keeps_store = place.exists() and rng.random() < 0.5
-        shutil.rmtree(place / "project", ignore_errors=True)
-        if not keeps_store:
-            shutil.rmtree(place, ignore_errors=True)
-        project = shutil.copytree(undisturbed.bare, place / "project", symlinks=True)
-        kills, wrong = [], ""
-        while not wrong:
-            fault, blow = rng.choice(list((WARM if warm else COLD).items()))
-            hit, wrong = run_and_kill(project, blow, rng, lasts, warm)
-            if hit is None:
-                break
-            kills.append((fault, hit))
-        wrong = wrong or recover(project) or differences(project, undisturbed) or leftovers(place)
-        yield from (Try(f"kill {hit}", not wrong, wrong or fault) for fault, hit in kills)
-        yield Try("chains of such kills", not wrong, wrong or "the undisturbed hashes")
+    enough = Event()
+    with ThreadPoolExecutor(2) as pool:
+
+        def start(number: int) -> Future[list[Try]]:
+            rng = random.Random(f"{seed} {number}")
+            return pool.submit(try_chain, folder / f"chain-{number % 2}", undisturbed, rng, lasts, enough)
+
+        chains = deque([start(0), start(1)])
+        try:
+            for number in count(2):
+                yield from chains.popleft().result()
+                chains.append(start(number))
+        finally:
+            enough.set()
+
+
+def try_chain(
+    place: Path, undisturbed: Undisturbed, rng: random.Random, lasts: dict[str, float], enough: Event
+) -> list[Try]:
+    """Kill what make repro does again and again until it comes to its end, and return each kill."""
+    warm = rng.random() < 0.85
+    if rng.random() < 0.5:  # otherwise the store of the chain before stays
+        shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(place / "project", ignore_errors=True)
+    project = shutil.copytree(undisturbed.bare, place / "project", symlinks=True)
+    kills, wrong = [], ""
+    while not wrong and not enough.is_set():
+        fault, blow = rng.choice(list((WARM if warm else COLD).items()))
+        hit, wrong = run_and_kill(project, blow, rng, lasts, warm)
+        if hit is None:
+            break
+        kills.append((fault, hit))
+    wrong = wrong or recover(project) or differences(project, undisturbed) or leftovers(place)
+    chain = Try("chains of such kills", not wrong, wrong or "the undisturbed hashes")
+    return [*(Try(f"kill {hit}", not wrong, wrong or fault) for fault, hit in kills), chain]
 
 
 def run_and_kill(

@@ -13,6 +13,7 @@ from tests.conftest import PIPELINE, call, reproduce, start_repository, variable
 from tests.warm_python import warm_python
 
 STAGES = list(PIPELINE["stages"])
+STORE = {"store.gigabytes": 1, "store.folder": "../store"}  # beside the project
 # What DVC keeps beside its cache, and what is no file of the project.
 OTHERS = (".git", ".dvc", "__pycache__")
 
@@ -38,7 +39,7 @@ def make_undisturbed(folder: Path) -> Undisturbed:
     """Make a project of few images, with a store beside it, and run it once."""
     bare, done = folder / "bare/project", folder / "done/project"
     bare.mkdir(parents=True)
-    start_repository(bare, {"store.gigabytes": 1, "store.folder": "../store"})
+    start_repository(bare, STORE)
     shutil.copytree(bare.parent, done.parent, symlinks=True)
     assert reproduce(done) == set(STAGES)
     return Undisturbed(bare, done, hash_files(done), read_lock(done))
