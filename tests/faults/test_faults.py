@@ -80,7 +80,7 @@ def test_a_remote_that_dies(undisturbed, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutants(kind, tmp_path):
     tries = try_fuzz(kind)(tmp_path, None, 1)
-    assert survived(tries, 4 if kind == "foreign weights" else 20 if kind == "params.yaml" else 200)
+    assert survived(tries, {"foreign weights": 2, "params.yaml": 6, "models": 30}.get(kind, 100))
     tries.close()
 
 

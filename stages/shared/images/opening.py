@@ -79,7 +79,8 @@ def opened(data: bytes, most: float | None = None, said: str = "megapixels") -> 
 def prepare_pillow() -> None:
     """Let Pillow read HEIC and no EPS, and have it neither warn of nor refuse sizes, which `opened` does."""
     Image.init()
-    Image.ID.remove("EPS")  # a program in PostScript, which Pillow would have Ghostscript run
+    # EPS is a program, which Pillow would have Ghostscript run. (Two threads may come here at once.)
+    Image.ID[:] = [kind for kind in Image.ID if kind != "EPS"]
     pi_heif.register_heif_opener()
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that it cannot read
