@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -106,3 +107,34 @@ def test_a_revision_of_a_folder_without_git(evaluated, monkeypatch):
     shutil.rmtree(evaluated / ".git")
     with refused("git", "not a git repository"):
         compare.main("HEAD", None)
+
+
+@pytest.mark.parametrize(
+    "content, fact",
+    [
+        (b"", "No columns"),
+        (b"\xff\xfe", "utf-8"),
+        (b"path,label\n" + b"a,b,c,d\n" * 2, "no column predicted"),
+        (b"a\0b", "no column path"),
+        (b"<html></html>", "no column path"),
+    ],
+)
+def test_predictions_that_no_run_has_written(evaluated, content, fact):
+    Path("data/evaluation/head_predictions.csv").write_bytes(content)
+    with refused("data/evaluation/head_predictions.csv", fact, "no run has written"):
+        compare.main("main", None)
+
+
+@pytest.mark.parametrize("other", ["1.5", "-0.1", "nan", "much", ""])
+def test_probabilities_that_are_none(evaluated, other):
+    file = Path("data/evaluation/head_predictions.csv")
+    file.write_text(file.read_text().replace("0.1", other, 1))
+    with refused(file, "probability", "0 to 1"):
+        compare.main("main", None)
+
+
+def test_a_predicted_class_that_there_is_not(evaluated):
+    file = Path("data/evaluation/head_predictions.csv")
+    file.write_text(file.read_text().replace(",dog,", ",fig,", 1))
+    with refused(file, "probability", "0 to 1"):
+        compare.main("main", None)

@@ -66,19 +66,26 @@ def read_predictions(files: Files, model: str) -> pd.DataFrame:
 
     `copy` numbers byte-identical images from 0.
     """
-    table = read_table(files, f"data/evaluation/{model}_predictions.csv")
-    test = read_table(files, "data/splits/test.csv")
+    file = f"data/evaluation/{model}_predictions.csv"
+    table = read_table(files, file, ["path", "label", "predicted"])
+    test = read_table(files, "data/splits/test.csv", ["path", "label", "sha256"])
     if not table[["path", "label"]].equals(test[["path", "label"]]):
         raise UserError(
             f"{files.rev or 'the workspace'} has data/evaluation of another split than data/splits: run dvc repro."
         )
+    probabilities = table.filter(regex="^probability_")
+    names = {str(column).removeprefix("probability_") for column in probabilities}
+    sure = probabilities.apply(pd.to_numeric, errors="coerce").to_numpy()
+    if not {*table["label"], *table["predicted"]} <= names or not ((sure >= 0) & (sure <= 1)).all():
+        raise unreadable(files, file, "a class has no probability from 0 to 1")
     return table.assign(sha256=test["sha256"], copy=test.groupby("sha256").cumcount())
 
 
-def read_table(files: Files, path: str) -> pd.DataFrame:
-    text = ("path", "label", "predicted", "sha256")
+def read_table(files: Files, path: str, columns: list[str]) -> pd.DataFrame:
+    """Return the CSV file `path`, which has `columns`; raises UserError where it is not here, or another."""
+    text = dict.fromkeys(("path", "label", "predicted", "sha256"), str)
     try:
-        return pd.read_csv(BytesIO(files.read(path)), keep_default_na=False, dtype=dict.fromkeys(text, str))
+        content = files.read(path)
     except RevError as error:
         raise UserError(f"{error}: it takes a git revision or the name of an experiment.") from None
     except (OSError, DvcException, DataIndexError) as error:
@@ -86,6 +93,21 @@ def read_table(files: Files, path: str) -> pd.DataFrame:
             f"{files.rev or 'the workspace'} has no {path} here ({error}): run the pipeline at that revision, "
             "or dvc pull it where a colleague pushed it."
         ) from None
+    try:
+        table = pd.read_csv(BytesIO(content), keep_default_na=False, dtype=text)
+    except ValueError as error:  # of pandas: the encoding, a row, a number
+        raise unreadable(files, path, " ".join(str(error).split())[:300]) from None
+    for column in columns:
+        if column not in table.columns:
+            raise unreadable(files, path, f"it has no column {column}")
+    return table
+
+
+def unreadable(files: Files, path: str, fault: str) -> UserError:
+    return UserError(
+        f"{files.rev or 'the workspace'} has a {path} that no run has written ({fault}): run the pipeline at "
+        "that revision, or dvc pull it where a colleague pushed it."
+    )
 
 
 def with_confidence(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,11 @@
 """Facts of a run that no metrics file has: its parameters in a row, its files, and where its numbers end."""
 
 import json
-import zipfile
 from hashlib import file_digest
 from operator import itemgetter
 from pathlib import Path
 
+from stages.shared.pipeline.model_archive import read_archive
 from stages.shared.reporting import sentences
 
 
@@ -20,13 +20,13 @@ def flatten(parameters: dict) -> dict:
 
 def read_model(file: Path) -> dict:
     """Return what a `.keras` file says of itself: its Keras version, arithmetic and first layer to train."""
-    with zipfile.ZipFile(file) as archive:
-        config, metadata = (archive.read(f"{name}.json").decode() for name in ("config", "metadata"))
-    layers = json.loads(config)["config"]["layers"]
+    config, metadata = read_archive(file).values()
     return {
-        "keras": json.loads(metadata)["keras_version"],
-        "arithmetic": "bfloat16" if '"mixed_bfloat16"' in config else "float32",
-        "trained_from": next(layer["name"] for layer in layers if layer["config"].get("trainable")),
+        "keras": metadata["keras_version"],
+        "arithmetic": "bfloat16" if '"mixed_bfloat16"' in json.dumps(config) else "float32",
+        "trained_from": next(
+            layer["name"] for layer in config["config"]["layers"] if layer["config"].get("trainable")
+        ),
     }
 
 

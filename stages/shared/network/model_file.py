@@ -4,15 +4,24 @@ import json
 import re
 import zipfile
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
-from pydantic import ValidationError
 
-from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import atomic_write, scratch_file
 from stages.shared.pipeline.image_input import ImageInput
+from stages.shared.pipeline.model_archive import check_metadata, no_model, read_archive
+
+# What conv bases and heads are made of. Among Keras's other layers are some that read files and run code.
+MODULES = "keras.initializers", "keras.src.ops.numpy"
+OTHERS = "__ellipsis__ __keras_tensor__ __slice__ __tensor__ keras.DTypePolicy keras.src.models.functional.Functional"
+LAYERS = (
+    "Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense DepthwiseConv2D Dropout "
+    "GlobalAveragePooling2D InputLayer MaxPooling2D ReLU SeparableConv2D ZeroPadding2D"
+)
+CLASSES = {*OTHERS.split(), *(f"keras.layers.{name}" for name in LAYERS.split())}
 
 
 class Classifier(NamedTuple):
@@ -62,25 +71,34 @@ def renumber(config: str) -> str:
 def load(path: Path) -> Classifier:
     """Return the classifier in `path`.
 
+    Nothing of what it holds is executed, and Keras sees it only once it is known to be whole, to say what
+    `save` writes, and to be made of layers alone that `save` has written.
     Raises UserError where `path` holds none that `save` wrote, and OSError where it is not there or closed to us.
     """
+    content = read_archive(path)
+    metadata = check_metadata(path, content["metadata.json"])
     try:
-        with zipfile.ZipFile(path) as archive:
-            metadata = json.loads(archive.read("metadata.json"))
+        for kind in kinds_of(content["config.json"]):
+            if kind not in CLASSES and kind.rpartition(".")[0] not in MODULES:
+                raise no_model(path, f"it has a part of the kind {kind:.100}")
         network = keras.saving.load_model(path, safe_mode=True)
-    except (FileNotFoundError, PermissionError):
-        raise
-    except Exception as error:  # zipfile, json and Keras raise many kinds on foreign files
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path} is no model that this pipeline saved: {reason}") from None
-    missing = [key for key in ("class_names", "threshold", *ImageInput.model_fields) if key not in metadata]
-    if "class_names" in missing:
-        raise UserError(f"{path} is no model that this pipeline saved: it names no classes.")
-    if missing:
-        raise UserError(f"{path} does not say its {' and '.join(missing)}: train it anew with dvc repro.")
-    try:
-        image_input = ImageInput(**metadata)
-    except ValidationError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path} is no model that this pipeline saved: {reason}") from None
-    return Classifier(network, metadata["class_names"], metadata["threshold"], image_input)
+        shapes = network.input_shape, network.output_shape
+    except Exception as error:  # Keras and HDF5 raise many kinds on foreign files
+        raise no_model(path, " ".join(str(error).split())[:300]) from None
+    size, classes = metadata.image_size, len(metadata.class_names)
+    if shapes != ((None, size, size, 3), (None, 1 if classes == 2 else classes)):
+        raise no_model(
+            path, f"from {shapes[0]} to {shapes[1]} it fits neither its image_size nor its class_names"
+        )
+    image_input = ImageInput(**metadata.model_dump(include=set(ImageInput.model_fields)))
+    return Classifier(network, metadata.class_names, metadata.threshold, image_input)
+
+
+def kinds_of(config: object) -> Iterator[str]:
+    """Yield what Keras would make objects of in `config`, a part of config.json: module and class."""
+    if isinstance(config, dict) and "class_name" in config:
+        module, name = (config.get(key) for key in ("module", "class_name"))
+        yield str(name) if module is None else f"{module}.{name}"
+    if isinstance(config, (dict, list)):
+        for part in config.values() if isinstance(config, dict) else config:
+            yield from kinds_of(part)

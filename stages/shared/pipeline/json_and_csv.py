@@ -23,7 +23,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the object in the JSON file `path`; raises UserError where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(path, f"it is no JSON: {error}") from None
     if not isinstance(content, dict):
         raise damaged(path, "it holds no JSON object")
