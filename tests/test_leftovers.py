@@ -63,7 +63,7 @@ def test_every_cut_of_a_lock_is_mended_or_dvc_takes_it(project):
         read_project()
         assert whole.startswith(LOCK.read_bytes() if LOCK.exists() else b"")
     LOCK.write_bytes(whole)
-    assert salvaged > 10
+    assert salvaged
 
 
 def test_a_conflict_is_the_users(project):
@@ -95,7 +95,7 @@ def test_nothing_is_touched_while_another_dvc_works(project):
     RWLOCK.write_text(json.dumps(lock))
     assert mend_leftovers() == [] and unfinished.exists()
     RWLOCK.write_text("")
-    code = "from dvc.lock import make_lock; make_lock('.dvc/tmp/lock').lock(); print(flush=True); input()"
+    code = "from dvc.lock import make_lock; lock = make_lock('.dvc/tmp/lock'); lock.lock(); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as other:
         assert other.stdout and other.stdout.readline() == b"\n"
         assert mend_leftovers() == [] and RWLOCK.exists() and unfinished.exists()
@@ -160,7 +160,7 @@ with scratch_folder("verify-", Path(".dvc/tmp")) as folder:
     assert len(mend_leftovers()) == 1 and not folder.exists()
 
 
-@pytest.mark.parametrize("length", [0, 30, -20])
+@pytest.mark.parametrize("length", [0, 30, -20, -2])
 def test_a_file_of_dvc_add_that_was_cut(project, length):
     file = Path("data/raw/mine.dvc")
     whole = file.read_bytes()
