@@ -101,8 +101,7 @@ def s3(folder: Path) -> Iterator[tuple[str, dict, dict]]:
     port = free_port()
     (folder / "buckets/team").mkdir(parents=True)
     command = "rclone serve s3 --config /dev/null --auth-key id-for-tests,secret-for-tests".split()
-    # A test takes files away behind its back, and it would remember them for five minutes.
-    command += ["--dir-cache-time", "0s", "--addr", f"127.0.0.1:{port}", str(folder / "buckets")]
+    command += ["--addr", f"127.0.0.1:{port}", str(folder / "buckets")]
     # rclone, like other S3 servers than Amazon's, knows no checksums of parts of a file.
     (folder / "aws_config").write_text(
         "[default]\nrequest_checksum_calculation = when_required\nresponse_checksum_validation = when_required\n"
