@@ -310,18 +310,7 @@ def make_repository(folder: Path) -> None:
 
     Its last commit has the results of TINY; DVC's run-cache has those of head.units 4 too.
     """
-    for code in ("stages", "tools"):
-        shutil.copytree(PROJECT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in "dvc.yaml data/raw/dvc.yaml .dvcignore .gitignore data/.gitignore metrics/.gitignore".split():
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(PROJECT / file, folder / file)
-    write_parameters(folder, {**TINY, "image_size": SIZE, "data.images": "data/raw/mine"})
-    run_in(folder, "git", "init", "--quiet", "--initial-branch", "main")
-    run_in(folder, "dvc", "init", "--quiet")
-    shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
-    for name, seed in (("mine", 0), ("other photos", 1)):
-        draw_images(folder / "data/raw" / name, class_folders(), seed)
-        run_in(folder, "dvc", "add", "--quiet", f"data/raw/{name}")
+    start_repository(folder, {})
     assert reproduce(folder) == set(PIPELINE["stages"]) and not (folder / "data/raw/elpv").exists()
     commit(folder)
     write_parameters(folder, {"head.units": 4}, folder / "params.yaml")
@@ -330,12 +319,28 @@ def make_repository(folder: Path) -> None:
     assert reproduce(folder) == set()
 
 
-def call(folder: Path, *command: str) -> subprocess.CompletedProcess:
-    """Run `command` in `folder`, with the code that lies there, or else this project's."""
+def start_repository(folder: Path, changes: dict) -> None:
+    """Make the same, with `changes` of TINY, before its first run."""
+    for code in ("stages", "tools"):
+        shutil.copytree(PROJECT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in "dvc.yaml data/raw/dvc.yaml .dvcignore .gitignore data/.gitignore metrics/.gitignore".split():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / file, folder / file)
+    write_parameters(folder, {**TINY, "image_size": SIZE, "data.images": "data/raw/mine", **changes})
+    run_in(folder, "git", "init", "--quiet", "--initial-branch", "main")
+    run_in(folder, "dvc", "init", "--quiet")
+    shutil.copy(PROJECT / ".dvc/config", folder / ".dvc/config")
+    for name, seed in (("mine", 0), ("other photos", 1)):
+        draw_images(folder / "data/raw" / name, class_folders(), seed)
+        run_in(folder, "dvc", "add", "--quiet", f"data/raw/{name}")
+
+
+def call(folder: Path, *command: str, **others: str) -> subprocess.CompletedProcess:
+    """Run `command` in `folder`, with the code that lies there, or else this project's, and `others` as variables."""
     variables = variables_for(folder if (folder / "stages").exists() else PROJECT)
     if command[0] in ("python", "dvc"):
         variables["PATH"] = os.pathsep.join([str(warm_python()), variables["PATH"]])
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=variables | others, capture_output=True, text=True)
 
 
 def run_in(folder: Path, *command: str) -> str:

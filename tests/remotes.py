@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ mount --bind {folder}/passwd /etc/passwd && mount -t tmpfs tmpfs /run && mkdir /
 
 
 @contextmanager
-def serving(command: list[str], port: int, folder: Path, **variables: str) -> Iterator[None]:
+def serving(command: list[str], port: int, folder: Path, **variables: str) -> Iterator[subprocess.Popen]:
     """Run a server until the block ends; it starts when `port` answers."""
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log)
@@ -43,7 +43,7 @@ def serving(command: list[str], port: int, folder: Path, **variables: str) -> It
                     break
             assert server.poll() is None, (folder / "server.log").read_text()
             time.sleep(0.1)
-        yield
+        yield server
     finally:
         server.terminate()
         server.wait()
@@ -100,13 +100,11 @@ def find_sshd(folder: Path) -> tuple[str, str]:
 def s3(folder: Path) -> Iterator[tuple[str, dict, dict]]:
     port = free_port()
     (folder / "buckets/team").mkdir(parents=True)
-    command = "rclone serve s3 --config /dev/null --auth-key id-for-tests,secret-for-tests".split()
-    command += ["--addr", f"127.0.0.1:{port}", str(folder / "buckets")]
     # rclone, like other S3 servers than Amazon's, knows no checksums of parts of a file.
     (folder / "aws_config").write_text(
         "[default]\nrequest_checksum_calculation = when_required\nresponse_checksum_validation = when_required\n"
     )
-    with serving(command, port, folder):
+    with serving_s3(folder, port):
         yield (
             "s3://team/freezepoint",
             {"endpointurl": f"http://127.0.0.1:{port}"},
@@ -116,6 +114,12 @@ def s3(folder: Path) -> Iterator[tuple[str, dict, dict]]:
                 "configpath": str(folder / "aws_config"),
             },
         )
+
+
+def serving_s3(folder: Path, port: int) -> AbstractContextManager[subprocess.Popen]:
+    """Serve the buckets in `folder` until the block ends."""
+    command = "rclone serve s3 --config /dev/null --auth-key id-for-tests,secret-for-tests".split()
+    return serving([*command, "--addr", f"127.0.0.1:{port}", str(folder / "buckets")], port, folder)
 
 
 REMOTES = {"shared folder": shared_folder, "SSH": ssh, "S3": s3}

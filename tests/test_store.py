@@ -32,7 +32,6 @@ from tests.conftest import (
     variables_for,
     write_parameters,
 )
-from tests.damaged_store import DAMAGES
 
 KEYS = [bytes([number]) * 32 for number in range(256)]
 
@@ -115,15 +114,6 @@ def replace_bytes(folder: Path, *pairs: tuple[bytes, bytes]) -> None:
     changed = places.sub(lambda place: new[place[0]], content)
     assert changed != content and len(changed) == len(content)
     (folder / FILE).write_bytes(changed)
-
-
-def test_a_file_damaged_in_any_way_gives_right_bytes_or_none(tmp_path):
-    """In another process, which none of it may crash."""
-    command = [sys.executable, "-m", "tests.damaged_store", str(tmp_path), "5"]
-    ended = subprocess.run(command, env=variables_for(), capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    counts = dict(re.findall(r"^(.+) (\d+)$", ended.stdout, re.MULTILINE))
-    assert counts.keys() == {damage.__name__ for damage in DAMAGES} | {"said so", "results lost"}
 
 
 def test_a_file_cut_at_any_length(tmp_path, capsys):

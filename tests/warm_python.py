@@ -3,7 +3,8 @@
 Importing them takes longer than most stages do on tiny images. So one process imports them, and forks
 for each `python -m stages.…`, `python -m tools.…` and `dvc …`: a process of its own, with the caller's
 arguments, folder, environment and standard streams, that imports and runs the module as `python -m` would.
-A signal to the caller does not reach that process: tests that send one start Python themselves.
+It joins the caller's process group: a signal to that reaches it, and one to the caller alone does not. Its
+parent is not the caller.
 """
 
 import atexit
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -31,17 +33,19 @@ dvc.repo.reproduce dvc.repo.stage dvc.stage.cache dvc.stage.run dvc_data.hashfil
 dvc_data.index.push dvc_render.html dvc_s3 dvc_ssh dulwich.ignore dulwich.worktree s3fs sshfs
 """.split()
 CALLER = """#!{python} -IS
-import json, os, socket, sys
+import json, os, signal, socket, sys
 arguments = sys.argv[1:]
 if {command!r} == "dvc":
     arguments = ["-m", "dvc", *arguments]
 elif arguments[:1] != ["-m"] or not arguments[1].startswith(("stages.", "tools.")):
     os.execv({python!r}, [{python!r}, *arguments])
-call = dict(arguments=arguments[1:], folder=os.getcwd(), environment=dict(os.environ))
+call = dict(arguments=arguments[1:], group=os.getpgrp(), folder=os.getcwd(), environment=dict(os.environ))
+for number in (signal.SIGINT, signal.SIGTERM):  # to the group: the process that is forked answers them
+    signal.signal(number, signal.SIG_IGN)
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
     connection.connect({address!r})
     socket.send_fds(connection, [json.dumps(call).encode()], [0, 1, 2])
-    sys.exit(connection.recv(1)[0])
+    sys.exit((connection.recv(1) or [137])[0])  # as of a killed process
 """
 
 
@@ -89,6 +93,8 @@ def answer(connection: socket.socket) -> int:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with suppress(PermissionError):  # of a caller in another session
+        os.setpgid(0, call["group"])
     os.chdir(call["folder"])
     os.environ.clear()
     os.environ.update(call["environment"])

@@ -1,16 +1,8 @@
-"""Damage a store's file at random, many times, and see that it gives the right bytes or none.
-
-    python -m tests.damaged_store FOLDER SECONDS [SEED]
-
-In a process of its own: a crash of it is what must not happen.
-"""
+"""The file of a store, damaged at random: its reader gives the right bytes or none."""
 
 import random
 import shutil
 import sqlite3
-import sys
-import time
-from collections import Counter
 from contextlib import closing, redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -19,41 +11,57 @@ from stages.shared.store.results import BEGIN, FILE, Store
 
 SIZES = [0, 1, 40, 700, 700, 700, 3000, 3000, 5000, 5000, 5000, 9000, 20_000, 20_000]  # bytes of results
 PAGE = 4096
+RNG = random.Random(0)
+VALUES = {RNG.randbytes(32): RNG.randbytes(size) for size in SIZES}
+NEW = RNG.randbytes(32)
+LENGTH = 8  # bytes that say how long the first of two files is
 
 
-def fuzz(folder: Path, seconds: float, seed: int = 0) -> Counter[str]:
-    """Damage a store in `folder` for `seconds`, and return how often each kind was tried and said to be damaged.
+def store_seeds() -> list[bytes]:
+    """Return a store's file, and the same with a journal, as after a kill in the middle of a commit."""
+    whole, journal = make_store(Path("whole"), VALUES)
+    return [pack(whole, b""), pack(whole, b""), pack(whole, journal)]
 
-    Raises AssertionError where a read gives other bytes than were written, or more than one line is said.
-    """
-    rng = random.Random(seed)
-    values = {rng.randbytes(32): rng.randbytes(size) for size in SIZES}
-    keys, new = list(values), rng.randbytes(32)
-    whole, journal = make_store(folder / "whole", values)
-    done, end = Counter(), time.monotonic() + seconds
-    while time.monotonic() < end:
-        damage = rng.choice(DAMAGES)
-        shutil.rmtree(folder / "damaged", ignore_errors=True)
-        (folder / "damaged").mkdir()
-        if rng.random() < 0.2:  # as after a kill in the middle of a commit
-            (folder / "damaged" / f"{FILE}-journal").write_bytes(damage(journal, rng))
-        (folder / "damaged" / FILE).write_bytes(damage(whole, rng))
-        store = Store(folder=str(folder / "damaged"), gigabytes=rng.choice([0.0001, 1]))
-        with redirect_stderr(StringIO()) as said:
-            before = store.read(keys)
-            store.mark_used(keys[:5])
-            store.drop(keys[5:6])
-            store.write({new: new * 100, keys[6]: values[keys[6]]})
-            after = store.read([*keys, new])
-        for found in (before, after):
-            for key, value in zip([*keys, new], found, strict=False):
-                assert value in (None, values.get(key, new * 100)), (seed, done, damage.__name__)
-        lines = said.getvalue().splitlines()
-        assert len(lines) <= 1 and all("cannot be used" in line for line in lines), (seed, done, lines)
-        done[damage.__name__] += 1
-        done["said so"] += len(lines)
-        done["results lost"] += before.count(None)
-    return done
+
+def pack(file: bytes, journal: bytes) -> bytes:
+    return len(file).to_bytes(LENGTH) + file + journal
+
+
+def unpack(packed: bytes) -> tuple[bytes, bytes]:
+    end = LENGTH + int.from_bytes(packed[:LENGTH])
+    return packed[LENGTH:end], packed[end:]
+
+
+def damage_store(content: bytes, corpus: list[bytes], rng: random.Random) -> bytes:
+    file, journal = unpack(content)
+    damage = rng.choice(DAMAGES)
+    return pack(damage(file, rng) if file else file, damage(journal, rng) if journal else journal)
+
+
+def read_store(content: bytes) -> str:
+    """Read, mark, drop and write in a store of this `content`; return what was seen."""
+    file, journal = unpack(content)
+    keys = list(VALUES)
+    shutil.rmtree("damaged", ignore_errors=True)
+    Path("damaged").mkdir()
+    Path("damaged", FILE).write_bytes(file)
+    if journal:
+        Path("damaged", f"{FILE}-journal").write_bytes(journal)
+    store = Store(folder="damaged", gigabytes=1 if len(content) % 2 else 0.0001)
+    with redirect_stderr(StringIO()) as said:
+        before = store.read(keys)
+        store.mark_used(keys[:5])
+        store.drop(keys[5:6])
+        store.write({NEW: NEW * 100, keys[6]: VALUES[keys[6]]})
+        after = store.read([*keys, NEW])
+    for found in (before, after):
+        for key, value in zip([*keys, NEW], found, strict=False):
+            assert value in (None, VALUES.get(key, NEW * 100)), "other bytes"
+    lines = said.getvalue().splitlines()
+    assert len(lines) <= 1 and all("cannot be used" in line for line in lines), lines
+    if lines:
+        return "a warning, and on without the store"
+    return "some results lost, no other bytes" if None in before else "all results"
 
 
 def make_store(folder: Path, values: dict[bytes, bytes]) -> tuple[bytes, bytes]:
@@ -95,7 +103,7 @@ def cut_at_a_page(content: bytes, rng: random.Random) -> bytes:
 
 
 def exchange_pages(content: bytes, rng: random.Random) -> bytes:
-    one, other = (rng.randrange(0, len(content) - PAGE, PAGE) for _ in range(2))
+    one, other = (rng.randrange(0, max(len(content) - PAGE, 1), PAGE) for _ in range(2))
     damaged = bytearray(content)
     damaged[one : one + PAGE], damaged[other : other + PAGE] = (
         content[other : other + PAGE],
@@ -110,7 +118,3 @@ def blank_a_page(content: bytes, rng: random.Random) -> bytes:
 
 
 DAMAGES = (flip_bits, flip_bits_of_a_page_head, cut, cut_at_a_page, exchange_pages, blank_a_page)
-
-if __name__ == "__main__":
-    for what, times in fuzz(Path(sys.argv[1]), float(sys.argv[2]), int((sys.argv[3:] or [0])[0])).items():
-        print(what, times)
