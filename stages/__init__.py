@@ -14,6 +14,11 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+from stages.shared.pipeline.ending import end_in_a_sentence
+
+if sys.argv[:1] == ["-m"]:  # python -m stages.NAME or tools.NAME; a test that imports one ends as it wants
+    end_in_a_sentence()
+
 ENVIRONMENT = {
     # TensorFlow's notices (no CUDA found, CPU features) say nothing about this pipeline.
     "TF_CPP_MIN_LOG_LEVEL": "3",

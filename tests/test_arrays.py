@@ -9,8 +9,9 @@ import pytest
 from numpy.lib.format import write_array_header_1_0
 
 from stages.shared.pipeline.arrays import StoredArray, open_array
+from stages.shared.pipeline.cached import object_behind
 from stages.shared.pipeline.checksums import SIZE, check_seal, seal
-from tests.conftest import refused, run, write_array
+from tests.conftest import refused, run, run_in, states, write_array
 
 VALUES = np.random.default_rng(0).normal(size=(2, 5, 3, 4)).astype("float16")  # 2 views of 5 images
 FILE = Path("array.npy")
@@ -192,4 +193,40 @@ def test_a_damaged_split(extracted, pattern, damage, fact):
     file = Path("data/splits/train.csv")
     file.write_bytes(re.sub(pattern, damage, file.read_bytes(), count=1))
     with refused(file, "damaged", fact):
+        run("train_head")
+
+
+def test_the_error_says_what_mends_file_and_object(repository, monkeypatch):
+    """Of an array and a model, which DVC's cache has as well; the command restores the undisturbed bytes."""
+    monkeypatch.chdir(repository)
+    before = Path("dvc.lock").read_bytes()
+    for file, stage in (
+        ("data/features/validation.npy", "train_head"),
+        ("data/models/head.keras", "evaluate"),
+    ):
+        path = Path(file)
+        content = path.read_bytes()
+        damaged = bytearray(content)
+        damaged[len(content) // 2] ^= 1
+        behind = object_behind(path)
+        assert behind and behind.read_bytes() == content
+        for written in (path, behind):  # as a disk does where they are one file
+            mode = written.stat().st_mode
+            written.chmod(0o644)
+            written.write_bytes(damaged)
+            written.chmod(mode)
+        with pytest.raises(SystemExit) as end:
+            run(stage)
+        said = str(end.value)
+        assert states(said, file, behind, "damaged") and "\n" not in said
+        run_in(repository, "sh", "-c", said.partition("To mend it: ")[2].removesuffix("."))
+        assert path.read_bytes() == content and behind.read_bytes() == content
+        run_in(repository, "git", "checkout", "--quiet", "metrics")
+    assert Path("dvc.lock").read_bytes() == before
+
+
+def test_the_error_where_dvc_lock_is_cut_itself(extracted):
+    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n  a:\n   b")
+    Path("data/features/train.npy").write_bytes(b"")
+    with refused("data/features/train.npy", "damaged", "dvc repro"):
         run("train_head")

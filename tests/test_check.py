@@ -19,7 +19,7 @@ from tools.check.findings import Findings
 from tools.check.images import check_images
 from tools.check.network import check_network, find_weights
 from tools.check.parameters import check_parameters
-from tools.check.project import Project, read_project
+from tools.check.project import Project, check_folder, read_project
 
 SAMPLE, WEIGHTS = "data/raw/elpv", "data/weights/conv_base.weights.h5"
 USERS_OWN = Project({}, {})  # no stage writes the images or has run
@@ -288,7 +288,7 @@ def test_a_user_without_home_or_name(workspace, monkeypatch):
         "tools.check.project.getuser", Mock(side_effect=KeyError("getpwuid(): uid not found"))
     )
     with refused("HOME", "USER"):
-        read_project()
+        check_folder()
 
 
 def test_a_project_without_git():

@@ -1,10 +1,8 @@
 """How a stage ends when what it needs is not there, or the machine refuses."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -52,21 +50,10 @@ def test_what_a_library_says_without_naming_a_file(monkeypatch, error):
         run(main)
 
 
-def test_a_stage_that_is_stopped(monkeypatch):
-    def main(*, output: Path) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(60)
-
-    monkeypatch.setattr(sys, "argv", ["stage", "--output", "output"])
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
-    with refused("stopped", "dvc repro"):
-        run(main)
-
-
 def test_no_room_for_an_array(tmp_path):
     """The disk is not filled up to find that out: some file systems would."""
     too_large = array_file(tmp_path / "large.npy", (10**9,), (1000,), "float32")
-    with refused(tmp_path, "4000.0 GB", "are free"), too_large:
+    with refused(tmp_path, "4016.0 GB", "are free"), too_large:
         pass
     assert list(tmp_path.iterdir()) == []
 

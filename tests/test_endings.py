@@ -1,19 +1,32 @@
-"""How a tool ends that is stopped, or whose output nobody takes: in one sentence, with the status that shells give."""
+"""How a stage or tool ends that is stopped, or whose output nobody takes: in one sentence, with the status that shells give."""
 
 import os
 import resource
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import psutil
 import pytest
 
-from tests.conftest import PROJECT, refused, search, states, variables_for
+from stages.shared.pipeline.ending import explain
+from tests.conftest import (
+    PROJECT,
+    arguments,
+    change,
+    refused,
+    reproduce,
+    run_in,
+    search,
+    states,
+    variables_for,
+)
 from tools.export import __main__ as export
 from tools.export.runtimes import FILES
-from tools.shared.ending import explain
 
 TOOLS = {
     "check": [],
@@ -51,16 +64,16 @@ def test_all_tools_are_tried():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("tool", TOOLS)
-def test_stopped_while_it_imports(tmp_path, tool, number):
-    """The longest part of many a call; every tool imports one of these two."""
+@pytest.mark.parametrize("module", [*(f"tools.{tool}" for tool in TOOLS), "stages.train_head"])
+def test_stopped_while_it_imports(tmp_path, module, number):
+    """The longest part of many a call; each imports one of these two."""
     for library in ("pandas", "dvc"):
         (tmp_path / f"{library}.py").write_text(SLOW)
-    with start(tmp_path, f"tools.{tool}", *TOOLS[tool]) as running:
+    with start(tmp_path, module, *TOOLS.get(module.removeprefix("tools."), [])) as running:
         assert running.stdout and running.stdout.readline() == "importing\n"
         running.send_signal(number)
         _, said = running.communicate(timeout=30)
-    assert (said, running.returncode) == ("stopped before it was done.\n", 128 + number)
+    assert running.returncode == 128 + number and said.count("\n") == 1 and states(said, "stopped")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -83,6 +96,53 @@ def test_what_is_half_done_goes_however_often_somebody_asks(tmp_path, number):
         running.communicate(timeout=30)
     assert running.returncode == 128 + number
     assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"half.py"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_that_is_stopped_leaves_nothing_half_done(extracted, number):
+    change(head__epochs=10_000)
+    with start(extracted, "stages.train_head", *arguments("train_head")) as running:
+        wait_for(Path("metrics/head_curves.csv").exists)
+        running.send_signal(number)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 128 + number and "Traceback" not in said
+    assert states(said.splitlines()[-1], "stopped before it was done")
+    assert not Path("data/models").exists() and not list(extracted.rglob("unfinished.*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_ends_with_its_dvc(repository, monkeypatch, number):
+    """Whoever asks DVC alone to end, as systemd and container engines do, means the stage too."""
+    monkeypatch.chdir(repository)
+    before = (repository / "params.yaml").read_bytes()
+    change(head__epochs=10_000)
+    curves = repository / "metrics/head_curves.csv"
+    curves.unlink()
+    with start(repository, "dvc", "repro", "train_head") as running:
+        wait_for(curves.exists)
+        (stage,) = psutil.Process(running.pid).children(recursive=True)
+        assert "stages.train_head" in stage.cmdline()
+        running.send_signal(number)
+        _, said = running.communicate(timeout=60)  # the stage had the same standard error
+    assert states(said, "stopped before it was done") and has_ended(stage)
+    (repository / "params.yaml").write_bytes(before)
+    run_in(repository, "python", "-m", "tools.check")
+    reproduce(repository)
+    assert run_in(repository, "git", "status", "--porcelain", "dvc.lock", "metrics") == ""
+
+
+def has_ended(process: psutil.Process) -> bool:
+    return (
+        not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    )  # where nobody asks how it ended
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_verify_takes_its_pipeline_with_it(tmp_path):

@@ -232,6 +232,8 @@ def test_faults():
         b"\xff\x0a": "JPEG XL",
         b"<?xml version='1.0'?>\n<svg/>": "SVG",
         b"%PDF-1.7": "PDF",
+        encoded(Image.fromarray(RGB), "EPS"): "PostScript",
+        b"\xc5\xd0\xd3\xc6" + bytes(99): "PostScript",
         b"\0\0\0\x18ftypisom": "video",
         b"\0\0\0\x18ftypcrx ": "raw",
         encoded(Image.fromarray(RGB), "TIFF", tiffinfo=raw): "raw",

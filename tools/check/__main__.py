@@ -1,15 +1,14 @@
-"""Find what would stop the pipeline later, before it starts: in parameters, labels, weights and disk.
+"""Find what would stop the pipeline later, before it starts, and what is damaged of what is stored.
 
     python -m tools.check             exits with 0 where nothing would, with 1 and a sentence for each thing that would
     python -m tools.check --stored    hashes each file in the workspace and DVC's cache: is it what was recorded?
     python -m tools.check --remote    the same of the remote; with --push, puts there again what is whole here
 
-Runs no stage and reads no image. make repro begins with it. What only the images' bytes tell, such as broken
-files, split_dataset finds.
-
-It writes only to mend what a kill left, while no other DVC works here, and says so: an unreadable
-.dvc/tmp/rwlock and files and folders that nobody finished are removed, and of a dvc.lock that is cut short the
-whole stages are kept. --stored and --remote mend nothing of themselves: they say the command.
+The first looks at parameters, labels, weights and disk, and make repro begins with it. It reads no image: what
+only their bytes tell, such as broken files, split_dataset finds. It also mends what a kill left, while no
+other DVC works here, and says so: an unreadable .dvc/tmp/rwlock, files and folders that nobody finished, and of
+a dvc.lock that is cut short the whole stages are kept. The others do that too, and of damage say the command
+that mends it. Otherwise nothing is written.
 """
 
 import argparse

@@ -67,6 +67,8 @@ def find_leftovers() -> Iterator[Leftover]:
                 yield f"{file}, left by a killed run: removed.", file.unlink
     for prefix, within in SCRATCH:
         for folder in left_behind(prefix, within):
+            if (folder / "old").exists():  # an export that was to be replaced, and may be the only one
+                continue
             yield f"{folder}, left by a killed tool: removed.", partial(shutil.rmtree, folder)
 
 

@@ -83,9 +83,10 @@ def read_project() -> Project:
 def check_added(file: Path) -> None:
     """Raise UserError where a file of dvc add is not whole: DVC would take an empty one for no images at all."""
     try:
-        whole = COMPILED_SINGLE_STAGE_SCHEMA(YAML(typ="safe").load(file))["outs"]
-    except Exception:  # of ruamel.yaml, of voluptuous, or as above
-        whole = None
+        (out,) = COMPILED_SINGLE_STAGE_SCHEMA(YAML(typ="safe").load(file))["outs"]
+        whole = "md5" in out and out["path"] == file.stem  # which DVC writes last
+    except Exception:  # of ruamel.yaml, of voluptuous, or as it is empty
+        whole = False
     if not whole:
         raise UserError(
             f"{file} is not as dvc add writes it: git checkout {file} for the last commit's, or "

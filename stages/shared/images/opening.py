@@ -61,9 +61,8 @@ def opened(data: bytes, most: float | None = None, said: str = "megapixels") -> 
     """
     if not data:
         raise OSError("the file is empty")
-    prepare_pillow()
     try:
-        file = Image.open(BytesIO(without_metadata(data)))
+        file = Image.open(BytesIO(without_metadata(data)), formats=prepare_pillow())
     except Image.UnidentifiedImageError:
         raise ValueError(f"{kind_of(data)}: convert it to JPEG or PNG") from None
     width, height = file.size
@@ -76,16 +75,19 @@ def opened(data: bytes, most: float | None = None, said: str = "megapixels") -> 
 
 
 @cache
-def prepare_pillow() -> None:
-    """Let Pillow read HEIC and no EPS, and have it neither warn of nor refuse sizes, which `opened` does."""
-    Image.init()
-    # EPS is a program, which Pillow would have Ghostscript run. (Two threads may come here at once.)
-    Image.ID[:] = [kind for kind in Image.ID if kind != "EPS"]
+def prepare_pillow() -> list[str]:
+    """Let Pillow read HEIC, and have it neither warn of nor refuse sizes, which `opened` does.
+
+    Returns the formats to read: all but PostScript, which is a program, and Pillow has Ghostscript run it.
+    """
+    Image.preinit()  # what most files are is tried first
     pi_heif.register_heif_opener()
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that it cannot read
     Image.core.set_block_size(2**26)  # bytes: in smaller pieces glibc keeps what a thread has freed
     PngImagePlugin.MAX_TEXT_CHUNK = 2**26  # bytes of a text that holds an orientation, unpacked
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
 
 
 def without_metadata(data: bytes) -> bytes:

@@ -48,6 +48,4 @@ def run(main: Callable[..., Any], **afterwards: Callable[[Any, Path], None]) -> 
         ) from None
     except OSError as error:
         raise UserError(f"{error.filename or 'a file'}: {error.strerror or error}.") from None
-    except KeyboardInterrupt:
-        raise UserError("stopped before it was done: run dvc repro to start it again.") from None
     print(f"took {time.monotonic() - started:.0f} s")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints, ValidationError
 
 from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.damage import damaged, recorded_object
 from stages.shared.pipeline.image_input import ImageInput
 
 SIZES = {  # the members, and how many bytes each may have
@@ -29,6 +30,9 @@ class Metadata(ImageInput):
 
 
 def no_model(file: Path, fault: str) -> UserError:
+    """Return the error for `file`, which is the pipeline's own where DVC has it recorded."""
+    if recorded_object(file):
+        return damaged(file, fault)
     return UserError(f"{file} is no model that this pipeline saved, or damaged: {fault}.")
 
 

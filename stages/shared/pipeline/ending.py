@@ -1,10 +1,12 @@
-"""How a tool ends that is stopped, or that the machine refuses something: in one sentence, with nothing half done."""
+"""How a stage or tool ends that is stopped, or refused something by the machine: in one sentence, with nothing half done."""
 
 import atexit
 import os
 import select
 import signal
 import sys
+import threading
+import time
 from contextlib import suppress
 from types import FrameType, TracebackType
 
@@ -19,13 +21,24 @@ def end_in_a_sentence() -> None:
             signal.signal(number, stop)
     sys.excepthook = explain
     atexit.register(write_the_rest)
+    if "DVC_STAGE" in os.environ:
+        threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
+
+
+def end_with(parent: int) -> None:
+    """End this process when `parent` has: DVC takes no stage along when it alone is asked to end, or killed."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def stop(number: int, frame: FrameType | None) -> None:
     """End as by an exception: what is half done is removed on the way, whoever asks again meanwhile."""
     for both in (signal.SIGINT, signal.SIGTERM):
         signal.signal(both, signal.SIG_IGN)
-    say("stopped before it was done.")
+    atexit.register(
+        say, "stopped before it was done: the same command starts it again."
+    )  # below what bars still draw
     sys.exit(128 + number)
 
 
