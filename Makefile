@@ -6,7 +6,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Git hands a hook the index of the commit; tests make repositories of their own.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: repro report check lint types fast test demo verify bench bench-full lock
+.PHONY: repro report check lint types fast test test-faults demo verify bench bench-full lock
 
 # Run what has changed of the pipeline, unless something would stop it later, then show its results.
 repro: .venv/installed
@@ -38,6 +38,10 @@ fast: .venv/installed-dev
 # Every test.
 test: .venv/installed-dev
 	python -m pytest -n 2 --dist worksteal
+
+# Kills, full disks, damage, hostile files: 40 minutes, and the table of docs/reliability.md.
+test-faults: .venv/installed-dev
+	python -m tests.faults
 
 # Show on a local page what a trained model (make repro) sees in an image.
 demo: .venv/installed
