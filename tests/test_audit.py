@@ -86,16 +86,18 @@ def test_all_that_the_locks_name_is_looked_up(project, capsys):
 
 def test_advisories(project, capsys):
     text = {"id": "GHSA-1", "aliases": ["CVE-1", "PYSEC-1"], "summary": "Reads too far"}
-    texts = {"GHSA-1": text, "PYSEC-1": text, "GHSA-2": {"id": "GHSA-2", "withdrawn": "2026-01-01T00:00:00Z"}}
-    has = {"pillow": ["GHSA-1", "PYSEC-1"], "numpy": ["GHSA-2"], "ruff": ["GHSA-unreadable"]}
+    withdrawn = {"id": "GHSA-2", "withdrawn": "2026-01-01T00:00:00Z"}
+    texts = {"GHSA-1": text, "PYSEC-1": text, "GHSA-2": withdrawn, "GHSA-3": {"id": "GHSA-3"}}
+    has = {"pillow": ["GHSA-1", "PYSEC-1"], "pandas": ["GHSA-2", "GHSA-3"], "ruff": ["GHSA-unreadable"]}
     with database(Osv(has, texts)) as url:
         assert audit.main(url) is False
-    pillow, ruff, total, *_ = capsys.readouterr().out.splitlines()
+    pandas, pillow, ruff, total, *_ = capsys.readouterr().out.splitlines()
     version = dict(LOCKED["requirements.txt"])["pillow"]
     assert states(pillow, "pillow", version, "requirements.txt", "requirements-dev.txt")
     assert states(pillow, "GHSA-1, CVE-1, PYSEC-1", "Reads too far")
     assert states(ruff, "ruff", "GHSA-unreadable", 500) and "requirements.txt" not in ruff
-    assert states(total, 2)
+    assert states(pandas, "pandas", "GHSA-3", "without a summary")  # on the second page of the answer
+    assert states(total, 3)
 
 
 @pytest.mark.parametrize(
