@@ -69,12 +69,11 @@ def test_the_least_recently_used_go_first_and_the_file_stays_small(store, tmp_pa
     assert limit * 0.8 < kept < (tmp_path / "store" / FILE).stat().st_size <= limit
 
 
-def test_what_is_dropped_is_gone_and_its_room_used_again(store, tmp_path):
+def test_what_is_superseded_is_gone_and_its_room_used_again(store, tmp_path):
     store.write({KEYS[0]: bytes(5_000_000), KEYS[1]: b"one"})
     before = (tmp_path / "store" / FILE).stat().st_size
-    store.drop([KEYS[0], KEYS[2]])
-    assert store.read(KEYS[:2]) == [None, b"one"]
-    store.write({KEYS[3]: bytes(5_000_000)})
+    store.write({KEYS[3]: bytes(5_000_000)}, instead_of=[KEYS[0], KEYS[2]])
+    assert store.read(KEYS[:2]) == [None, b"one"] and store.read(KEYS[3:4]) == [bytes(5_000_000)]
     assert (tmp_path / "store" / FILE).stat().st_size == before
 
 
@@ -147,9 +146,8 @@ def test_without_a_store_that_works_a_stage_goes_on_and_says_so_once(tmp_path, c
 def fails_and_says_so_once(folder: Path, capsys) -> None:
     store = Store(folder=str(folder), gigabytes=0.02)
     assert store.read(KEYS[:2]) == [None, None]
-    store.write({KEYS[0]: b"zero"})
+    store.write({KEYS[0]: b"zero"}, instead_of=KEYS[1:2])
     store.mark_used(KEYS[:1])
-    store.drop(KEYS[:1])
     assert store.read(KEYS[:1]) == [None]
     said = capsys.readouterr().err
     assert states(said, folder, "without", "store.folder") and said.count("\n") == 1

@@ -51,8 +51,7 @@ def read_store(content: bytes) -> str:
     with redirect_stderr(StringIO()) as said:
         before = store.read(keys)
         store.mark_used(keys[:5])
-        store.drop(keys[5:6])
-        store.write({NEW: NEW * 100, keys[6]: VALUES[keys[6]]})
+        store.write({NEW: NEW * 100, keys[6]: VALUES[keys[6]]}, instead_of=keys[5:6])
         after = store.read([*keys, NEW])
     for found in (before, after):
         for key, value in zip([*keys, NEW], found, strict=False):
@@ -69,7 +68,7 @@ def make_store(folder: Path, values: dict[bytes, bytes]) -> tuple[bytes, bytes]:
     store = Store(folder=str(folder), gigabytes=1)
     free = {key[::-1]: bytes(9000) for key in list(values)[:5]}
     store.write({**values, **free})
-    store.drop(list(free))
+    store.write({}, instead_of=free)
     with closing(sqlite3.connect(folder / FILE, isolation_level=None)) as connection:
         connection.executescript(
             "PRAGMA cache_size = 1;" + BEGIN

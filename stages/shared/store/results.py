@@ -49,8 +49,10 @@ class Store(Section):
         found = self._transact(lambda connection: [_find(connection, key) for key in keys])
         return found or [None] * len(keys)
 
-    def write(self, values: dict[bytes, bytes]) -> None:
-        """Keep `values`; the least recently used ones go where all would be more than `gigabytes`.
+    def write(self, values: dict[bytes, bytes], instead_of: Iterable[bytes] = ()) -> None:
+        """Keep `values`, and no longer what is under the keys `instead_of`.
+
+        The least recently used ones go where all would be more than `gigabytes`.
 
         What is more than SQLite takes, or than has room without all others, is not kept.
         """
@@ -58,6 +60,7 @@ class Store(Section):
         needed = sum(len(value) + 4096 for value in values.values())
 
         def keep(connection: sqlite3.Connection) -> None:
+            _delete(connection, instead_of)
             if _size(connection) + needed > FULL * limit:
                 _make_room(connection, EMPTIED * limit - needed)
             rows = ((key, _checksum(key, value), value) for key, value in values.items())
@@ -71,10 +74,6 @@ class Store(Section):
         """Count the results under `keys` as used now."""
         if keys:
             self._transact(lambda connection: _stamp(connection, keys))
-
-    def drop(self, keys: list[bytes]) -> None:
-        """Remove the results under `keys`, where they are kept."""
-        self._transact(lambda connection: _delete(connection, keys))
 
     def _transact(self, work: Callable[[sqlite3.Connection], Result]) -> Result | None:
         """Return what `work` does in one transaction, and None where the file cannot be used, having said so once.

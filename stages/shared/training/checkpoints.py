@@ -98,10 +98,10 @@ class Checkpoints:
         if epoch > len(self.longest):
             self.longest = history.copy()
             values[self._key("history")] = json.dumps(history).encode()
-        self.store.write(values)
-        if epoch - 1 > self.resumed:
+        superseded = []
+        if epoch - 1 > self.resumed:  # what a run before this one ended with stays
             superseded = ["optimizer"] if lowest(history[:-1]) == epoch - 1 else ["optimizer", "model"]
-            self.store.drop([self._key(kind, epoch - 1) for kind in superseded])
+        self.store.write(values, instead_of=[self._key(kind, epoch - 1) for kind in superseded])
 
     def _key(self, kind: str, epoch: int = 0) -> bytes:
         return sha256(self.fingerprint + f"{kind} {epoch}".encode()).digest()
