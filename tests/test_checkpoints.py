@@ -7,12 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 
 from stages.shared.store.results import Store
-from stages.shared.training.checkpoints import Checkpoints, Stopping, lowest
+from stages.shared.training.checkpoints import Checkpoints, Stopping, lowest, take_state
 from tests.conftest import arguments, change, run, search, variables_for, write_array
 
 MODELS = {"train_head": "head", "train_augmented": "augmented", "fine_tune": "fine_tuned"}
@@ -190,6 +191,20 @@ def test_a_killed_training_goes_on_where_it_was(train, stage, extracted):
     stored, epochs = train(stage)
     assert epochs == 25 and 0 < stored and stored >= reached
     assert written(MODELS[stage]) == undisturbed(stage)
+
+
+def test_what_is_used_stays_with_its_history(tmp_path):
+    """A training that is there as a whole is run again and again, while others fill the store."""
+    pixels = keras.Input((1000,))
+    model = keras.Model(pixels, keras.layers.Dense(500)(pixels))
+    model.compile("sgd", loss="mse")
+    model.optimizer.build(model.trainable_variables)
+    store, history = Store(folder=str(tmp_path), gigabytes=0.02), [{"validation_loss": 1.0}]
+    Checkpoints(store, b"a training", model).keep(history, take_state(model))
+    for number in range(20):  # 2 MB each, as the model has
+        store.write({bytes([number]): bytes(2_000_000)})
+        assert Checkpoints(store, b"a training", model).resume(Stopping(1, None))[0] == history
+    assert store.read([bytes([0])]) == [None]  # else this tests nothing
 
 
 def test_stopping():

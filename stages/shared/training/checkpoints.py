@@ -112,7 +112,7 @@ class Checkpoints:
         (stored,) = self.store.read([key])
         if stored is None:
             return None
-        self.store.mark_used([key])
+        self.store.mark_used([key, self._key("history")])  # without which it would not be found
         return list(_unpack(stored, take_state(of)))
 
 
