@@ -120,7 +120,13 @@ def test_unfinished_files_of_outputs_are_removed_and_no_others(project):
         "data/features/unfinished.train.npy",
         "metrics/unfinished.head.json",
     ]
-    own = ["data/raw/mine/apple/unfinished.0.png", "metrics/unfinished.txt", "unfinished.md"]
+    own = [
+        "data/raw/mine/apple/unfinished.0.png",
+        "data/unfinished.my splits.csv",
+        "metrics/unfinished.report.docx",
+        "metrics/unfinished.txt",
+        "unfinished.md",
+    ]
     for name in left + own:
         Path(name).touch()
     said = mend_leftovers()

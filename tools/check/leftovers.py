@@ -62,8 +62,10 @@ def find_leftovers() -> Iterator[Leftover]:
     for lock in filter(_is_cut, LOCKS):
         yield _salvage(lock)
     for output in find_outputs():
-        # What is beside an output may be the user's, unless its name has the output's in it.
-        for file in (*output.parent.glob(f"unfinished.*{output.stem}*"), *output.glob("unfinished.*")):
+        # As scratch_file names them: what else is beside an output is the user's.
+        names = {output.name, f"dated.{output.name}", output.with_suffix(".keras").name}
+        beside = (output.with_name(f"unfinished.{name}") for name in sorted(names))
+        for file in (*beside, *output.glob("unfinished.*")):
             if file.is_file():
                 yield f"{file}, left by a killed run: removed.", file.unlink
     for prefix, within in SCRATCH:
