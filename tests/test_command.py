@@ -1,6 +1,7 @@
 """How a stage ends when what it needs is not there, or the machine refuses."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from stages.shared.pipeline.arrays import array_file
 from stages.shared.pipeline.command import run
+from stages.shared.pipeline.files import write_json
 from tests.conftest import PROJECT, arguments, call, refused, states, variables_for
 
 
@@ -56,6 +58,21 @@ def test_no_room_for_an_array(tmp_path):
     with refused(tmp_path, "4016.0 GB", "are free"), too_large:
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_for_a_file(tmp_path, monkeypatch):
+    def main() -> None:
+        write_json(tmp_path / "metrics/large.json", {"text": "x" * 10**5})
+
+    monkeypatch.setattr(sys, "argv", ["stage"])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**4, limits[1]))
+    try:
+        with refused(tmp_path / "metrics", "File too large"):
+            run(main)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "metrics").iterdir()) == []
 
 
 def test_an_array_that_fails_half_way_leaves_nothing(tmp_path):

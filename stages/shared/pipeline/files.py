@@ -4,7 +4,10 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
+
+NO_ROOM = ENOSPC, EDQUOT, EFBIG  # a full disk, a quota, a limit to a file's size
 
 
 @contextmanager
@@ -23,6 +26,10 @@ def scratch_file(path: Path) -> Iterator[Path]:
     unfinished.unlink(missing_ok=True)
     try:
         yield unfinished
+    except OSError as error:
+        if error.errno in NO_ROOM:  # of which a write does not say where
+            error.filename = error.filename or str(path.parent)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 
