@@ -76,6 +76,13 @@ def test_a_conflict_is_the_users(project):
     assert mend_leftovers() == [] and LOCK.read_bytes() == conflict
     with refused("dvc.lock", "conflict", "docs/team.md", "git checkout --ours dvc.lock"):
         read_project()
+    half = whole.replace(
+        b"  extract_features:\n", b"=======\n  extract_features:\n"
+    )  # what an editor left of one
+    LOCK.write_bytes(half)
+    assert mend_leftovers() == [] and LOCK.read_bytes() == half
+    with refused("dvc.lock is not as DVC takes it", "git checkout dvc.lock"):
+        read_project()
     LOCK.write_bytes(whole)
 
 

@@ -23,6 +23,7 @@ from tools.shared.scratch import left_behind
 TEMPORARY = Path(".dvc/tmp")
 RWLOCK = TEMPORARY / "rwlock"  # which process of DVC reads and writes what
 SCRATCH = (("verify-", TEMPORARY), ("unfinished_", Path()), ("unfinished_", Path("export")))  # of tools
+STAGE = re.compile(rb"^  \w+:$", re.MULTILINE)  # where one begins in a dvc.lock
 
 Leftover = tuple[str, Callable[[], object]]  # a sentence, and the call that makes it true
 
@@ -105,8 +106,11 @@ def _is_unreadable(rwlock: Path) -> bool:
 
 
 def _is_cut(lock: Path) -> bool:
-    """Return whether DVC would refuse `lock`, and no person has to resolve it."""
-    return lock.exists() and not _is_valid(lock.read_bytes()) and not has_conflict(lock)
+    """Return whether `lock` is the beginning of a file that DVC would take, and no person has to mend it."""
+    if not lock.exists() or has_conflict(lock) or _is_valid(content := lock.read_bytes()):
+        return False
+    whole = _whole_stages(content)
+    return whole == b"" or _is_valid(whole)
 
 
 def _is_valid(text: bytes) -> bool:
@@ -116,22 +120,27 @@ def _is_valid(text: bytes) -> bool:
         return False
 
 
+def _whole_stages(content: bytes) -> bytes:
+    """Return `content`, of a dvc.lock, up to the stage in which it was cut; nothing where that is the first."""
+    stages = list(STAGE.finditer(content))
+    return content[: stages[-1].start()] if len(stages) > 1 else b""
+
+
 def _salvage(lock: Path) -> Leftover:
     """Keep the stages before the one in which `lock` was cut."""
     copy = TEMPORARY / f"{lock.as_posix().replace('/', '_')}.cut"
     content = lock.read_bytes()
-    stages = list(re.finditer(rb"^  \w+:$", content, re.MULTILINE))
-    whole = content[: stages[-1].start()] if len(stages) > 1 else b""
+    whole = _whole_stages(content)
 
     def mend() -> None:
         copy.write_bytes(content)
-        if _is_valid(whole):
+        if whole:
             with atomic_write(lock) as file:
                 file.write_bytes(whole)
         else:
             lock.unlink()
 
-    kept = len(stages) - 1 if _is_valid(whole) else "none"
+    kept = len(STAGE.findall(whole)) or "none"
     sentence = (
         f"{lock} was cut short by a kill: {kept} of its stages are kept, and dvc repro restores the others from "
         f"what it has run. {copy} is the file as it was."
