@@ -46,7 +46,7 @@ def measure(
 
 def run_stage(stage: str, folder: Path) -> dict[str, float]:
     arguments = shlex.split(YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"][stage]["cmd"])
-    return measure([sys.executable, *arguments[1:]], folder)
+    return measure([sys.executable, *arguments[2:]], folder)
 
 
 def run_pipeline(folder: Path, changes: dict[str, object]) -> dict[str, dict[str, float]]:

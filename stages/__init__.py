@@ -3,21 +3,22 @@
 What a user's files and environment say to these libraries for other projects changes no result here.
 """
 
+import sys
+
+from stages.shared.pipeline.ending import end_in_a_sentence
+
+if sys.argv[:1] == ["-m"]:  # python -m stages.NAME or tools.NAME; a test that imports one ends as it wants
+    end_in_a_sentence()  # before the rest: that, too, can be stopped
+
 import io
 import os
 import subprocess
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-
-from stages.shared.pipeline.ending import end_in_a_sentence
-
-if sys.argv[:1] == ["-m"]:  # python -m stages.NAME or tools.NAME; a test that imports one ends as it wants
-    end_in_a_sentence()
 
 ENVIRONMENT = {
     # TensorFlow's notices (no CUDA found, CPU features) say nothing about this pipeline.

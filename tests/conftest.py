@@ -178,9 +178,9 @@ def split_record(counts: dict[str, dict[str, int]], **others) -> dict:
 
 def arguments(stage: str) -> list[str]:
     """Return the named paths with which dvc.yaml calls `stage`."""
-    python, flag, module, *paths = shlex.split(PIPELINE["stages"][stage]["cmd"])
-    assert (python, flag, module) == ("python", "-m", f"stages.{stage}")
-    return paths
+    *command, module = (words := shlex.split(PIPELINE["stages"][stage]["cmd"]))[:4]
+    assert (*command, module) == ("exec", "python", "-m", f"stages.{stage}")
+    return words[4:]
 
 
 def run(*stages: str) -> None:

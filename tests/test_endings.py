@@ -114,15 +114,15 @@ def test_a_stage_that_is_stopped_leaves_nothing_half_done(extracted, number):
     assert not Path("data/models").exists() and not list(extracted.rglob("unfinished.*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stage_ends_with_its_dvc(repository, monkeypatch, number):
+@pytest.mark.parametrize("number, shell", [(signal.SIGTERM, "/bin/bash"), (signal.SIGKILL, "/bin/sh")])
+def test_a_stage_ends_with_its_dvc(repository, monkeypatch, number, shell):
     """Whoever asks DVC alone to end, as systemd and container engines do, means the stage too."""
     monkeypatch.chdir(repository)
     before = (repository / "params.yaml").read_bytes()
     change(head__epochs=10_000)
     curves = repository / "metrics/head_curves.csv"
     curves.unlink()
-    with start(repository, "dvc", "repro", "train_head") as running:
+    with start(repository, "dvc", "repro", "train_head", SHELL=shell) as running:
         wait_for(curves.exists)
         (stage,) = psutil.Process(running.pid).children(recursive=True)
         assert "stages.train_head" in stage.cmdline()

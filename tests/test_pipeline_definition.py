@@ -60,7 +60,7 @@ def main_function(name: str) -> ast.FunctionDef:
 def named_paths(name: str) -> dict[str, list[str]]:
     """Return the paths in the command of stage `name`, by the option before them."""
     options: dict[str, list[str]] = {}
-    for word in shlex.split(STAGES[name]["cmd"])[3:]:
+    for word in shlex.split(STAGES[name]["cmd"])[4:]:
         if word.startswith("--"):
             options[word.removeprefix("--")] = []
         else:

@@ -12,7 +12,7 @@ def damaged(file: Path, fault: str) -> UserError:
     behind = recorded_object(file)
     where = f", which is {behind} in DVC's cache," if behind else ""
     remedy = mending(file) if behind else f"{shlex.join(['rm', '-f', str(file)])} && dvc repro"
-    return UserError(f"{file}{where} is damaged: {fault}. To mend it: {remedy}.")
+    return UserError(f"{file}{where} is damaged: {fault}. To mend it: {remedy}")
 
 
 def recorded_object(file: Path) -> Path | None:

@@ -10,6 +10,9 @@ import time
 from contextlib import suppress
 from types import FrameType, TracebackType
 
+STOPPED = "stopped before it was done: the same command starts it again."
+CLEANING = 5  # seconds in which nobody who asks again can keep a process from removing what is half done
+
 
 def end_in_a_sentence() -> None:
     """Prepare this process; before what is slow to import, as that too can be stopped."""
@@ -34,12 +37,21 @@ def end_with(parent: int) -> None:
 
 def stop(number: int, frame: FrameType | None) -> None:
     """End as by an exception: what is half done is removed on the way, whoever asks again meanwhile."""
+    if is_importing(frame):  # nothing is half done yet, and not all of Python lets an exception through
+        say(STOPPED)
+        os._exit(128 + number)
+    until = time.monotonic() + CLEANING
     for both in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(both, signal.SIG_IGN)
-    atexit.register(
-        say, "stopped before it was done: the same command starts it again."
-    )  # below what bars still draw
+        signal.signal(both, lambda *_: os._exit(128 + number) if time.monotonic() > until else None)
+    atexit.register(say, STOPPED)  # below what bars still draw
     sys.exit(128 + number)
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Return whether a module is being imported where `frame` is."""
+    while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

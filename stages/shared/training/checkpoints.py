@@ -62,8 +62,6 @@ class Checkpoints:
 
     def __init__(self, store: Store, fingerprint: bytes, model: keras.Model) -> None:
         self.store, self.fingerprint, self.model = store, fingerprint, model
-        (longest,) = store.read([self._key("history")])
-        self.longest: History = json.loads(longest) if longest else []
         self.resumed = 0  # epochs
 
     def resume(self, stopping: Stopping) -> tuple[History, State]:
@@ -71,11 +69,10 @@ class Checkpoints:
 
         Returns the history up to there and the model of the kept epoch, both empty where nothing is kept.
         """
-        lengths = range(1, len(self.longest) + 1)
-        over = (length for length in lengths if stopping.is_over(self.longest[:length]))
-        most = next(over, len(self.longest))
-        for length in range(most, 0, -1):
-            history = self.longest[:length]
+        longest = self._read_history()
+        over = (length for length in range(1, len(longest) + 1) if stopping.is_over(longest[:length]))
+        for length in range(next(over, len(longest)), 0, -1):
+            history = longest[:length]
             kept = self._read("model", stopping.kept(history), self.model)
             if kept and stopping.is_over(history):
                 return history, kept
@@ -95,13 +92,17 @@ class Checkpoints:
             self._key("model", epoch): _pack(state),
             self._key("optimizer", epoch): _pack(take_state(self.model.optimizer)),
         }
-        if epoch > len(self.longest):
-            self.longest = history.copy()
+        if epoch > len(self._read_history()):  # a run beside this one may be ahead
             values[self._key("history")] = json.dumps(history).encode()
         superseded = []
         if epoch - 1 > self.resumed:  # what a run before this one ended with stays
             superseded = ["optimizer"] if lowest(history[:-1]) == epoch - 1 else ["optimizer", "model"]
         self.store.write(values, instead_of=[self._key(kind, epoch - 1) for kind in superseded])
+
+    def _read_history(self) -> History:
+        """Return the longest history that is kept."""
+        (stored,) = self.store.read([self._key("history")])
+        return json.loads(stored) if stored else []
 
     def _key(self, kind: str, epoch: int = 0) -> bytes:
         return sha256(self.fingerprint + f"{kind} {epoch}".encode()).digest()
