@@ -74,7 +74,9 @@ def test_a_run_of_the_whole_work_is_told():
 def test_the_notebook_runs_with_the_settings_of_the_user_alone(tmp_path, monkeypatch):
     (tmp_path / "data/splits").mkdir(parents=True)
     for split in ("train", "validation"):
-        (tmp_path / f"data/splits/{split}.csv").write_text("path,label,class_index,sha256\n")
+        (tmp_path / f"data/splits/{split}.csv").write_text(
+            f"path,label,class_index,sha256\na.png,cat,0,{'0' * 64}\n"
+        )
     monkeypatch.setattr(bench, "run_module", lambda *_, environment: environment)
     for name, value in {**stages.ENVIRONMENT, "TF_NUM_INTRAOP_THREADS": "2"}.items():
         monkeypatch.setenv(name, value)
