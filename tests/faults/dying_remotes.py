@@ -14,6 +14,7 @@ from tests.remotes import s3, serving_s3
 
 LOCAL = ("data/views/", "data/default_activations/")  # push: false
 OPTIONS = {"push": [], "pull": ["--allow-missing"]}
+PATIENCE = 900  # seconds: DVC tries a dead S3 server again and again for some minutes
 Remote = tuple[Callable[[], None], Callable[[], None]]  # how it dies, how it comes back
 
 
@@ -111,7 +112,7 @@ def interrupted(project: Path, way: str, remote: Remote, rng: random.Random) -> 
         time.sleep(rng.uniform(0.5, 4))
         die()
         try:
-            code = run.wait(300)
+            code = run.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             run.kill()
             code = None
@@ -119,7 +120,7 @@ def interrupted(project: Path, way: str, remote: Remote, rng: random.Random) -> 
             come_back()
     said = log.read_text()
     if code is None:
-        return "!it waits for more than 300 s"
+        return f"!it waits for more than {PATIENCE} s"
     if "Traceback" in said:
         return f"!a traceback: {last_line(said)}"
     return (
