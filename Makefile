@@ -6,7 +6,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Git hands a hook the index of the commit; tests make repositories of their own.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: repro report check lint types fast test test-faults demo verify bench bench-full lock
+.PHONY: repro report check lint types fast test test-faults demo verify bench bench-full lock audit
 
 # Run what has changed of the pipeline, unless something would stop it later, then show its results.
 repro: .venv/installed
@@ -90,3 +90,7 @@ lock:
 
 COMPILE = uv pip compile --universal --generate-hashes --no-annotate --upgrade --quiet \
   --custom-compile-command "make lock"
+
+# Look up the locked packages' known vulnerabilities, and write the licenses of all that is installed to docs/licenses.md.
+audit: .venv/installed-dev
+	python -m tools.audit

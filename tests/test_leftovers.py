@@ -115,6 +115,8 @@ def test_a_process_that_has_the_number_of_a_killed_one(project):
 def test_unfinished_files_of_outputs_are_removed_and_no_others(project):
     left = [
         "data/models/unfinished.head.keras",
+        "data/models/unfinished.dated.head.keras",
+        "data/weights/unfinished.conv_base.weights.keras",
         "data/features/unfinished.train.npy",
         "metrics/unfinished.head.json",
     ]

@@ -62,7 +62,8 @@ def find_leftovers() -> Iterator[Leftover]:
     for lock in filter(_is_cut, LOCKS):
         yield _salvage(lock)
     for output in find_outputs():
-        for file in (output.with_name(f"unfinished.{output.name}"), *output.glob("unfinished.*")):
+        # What is beside an output may be the user's, unless its name has the output's in it.
+        for file in (*output.parent.glob(f"unfinished.*{output.stem}*"), *output.glob("unfinished.*")):
             if file.is_file():
                 yield f"{file}, left by a killed run: removed.", file.unlink
     for prefix, within in SCRATCH:
