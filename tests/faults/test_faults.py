@@ -5,6 +5,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from threading import Event, Timer
 
 import pytest
@@ -20,23 +21,27 @@ LATE = "train_head evaluate draw_plots report model_card".split()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(repository, tmp_path_factory) -> Undisturbed:
+def undisturbed(repository, build_once) -> Undisturbed:
     """The repository, and before its stages LATE have run."""
-    folder = tmp_path_factory.mktemp("faults")
-    done = shutil.copytree(repository, folder / "done/project", symlinks=True)
-    write_parameters(done, STORE, done / "params.yaml")
-    assert reproduce(done) == set()
-    bare = shutil.copytree(done, folder / "bare/project", symlinks=True)
-    shutil.rmtree(bare / ".dvc/cache/runs")
-    lock = YAML(typ="safe").load(bare / "dvc.lock")
-    for stage in LATE:
-        del lock["stages"][stage]
-        for kind in ("outs", "metrics", "plots"):
-            for out in PIPELINE["stages"][stage].get(kind, []):
-                path = bare / (out if isinstance(out, str) else next(iter(out)))
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    YAML().dump(lock, bare / "dvc.lock")
-    return Undisturbed(bare, done, hash_files(done), read_lock(done))
+
+    def make(folder: Path) -> None:
+        done = shutil.copytree(repository, folder / "done/project", symlinks=True)
+        write_parameters(done, STORE, done / "params.yaml")
+        assert reproduce(done) == set()
+        bare = shutil.copytree(done, folder / "bare/project", symlinks=True)
+        shutil.rmtree(bare / ".dvc/cache/runs")
+        lock = YAML(typ="safe").load(bare / "dvc.lock")
+        for stage in LATE:
+            del lock["stages"][stage]
+            for kind in ("outs", "metrics", "plots"):
+                for out in PIPELINE["stages"][stage].get(kind, []):
+                    path = bare / (out if isinstance(out, str) else next(iter(out)))
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        YAML().dump(lock, bare / "dvc.lock")
+
+    made = build_once("late", make)
+    done = made / "done/project"
+    return Undisturbed(made / "bare/project", done, hash_files(done), read_lock(done))
 
 
 def survived(tries: Iterator[Try], count: int) -> bool:
@@ -72,7 +77,7 @@ def test_two_clones(undisturbed, tmp_path):
 
 
 def test_a_remote_that_dies(undisturbed, tmp_path):
-    with dying_remotes.dying_s3(tmp_path) as (settings, remote):
+    with dying_remotes.vanishing_folder(tmp_path) as (settings, remote):
         tries = dying_remotes.try_push_and_pull(tmp_path, undisturbed, settings, remote, random.Random(1))
         assert survived(tries, 2)
 

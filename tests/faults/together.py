@@ -41,9 +41,6 @@ def try_one_clone(place: Path, undisturbed: Undisturbed, rng: random.Random) -> 
     time.sleep(rng.uniform(0, 8))
     second = start(project)
     ended = [(run.communicate(timeout=PATIENCE)[0], run.returncode) for run in (first, second)]
-    Path("/tmp/h4/s/two.log").write_text(
-        repr(ended[0][1]) + ended[0][0] + "=" * 70 + repr(ended[1][1]) + ended[1][0]
-    )
     wrong = next((last_line(said) for said, _ in ended if "Traceback" in said), "")
     wrong = wrong or recover(project) or differences(project, undisturbed) or leftovers(place)
     well = sum(code == 0 for _, code in ended)
