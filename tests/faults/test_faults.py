@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import PIPELINE, reproduce, write_parameters
 from tests.faults import damage, dying_remotes, full_disks, kills, together
-from tests.faults.__main__ import rows, table
+from tests.faults.__main__ import rows, table, unfold
 from tests.faults.fuzz import KINDS, try_fuzz
 from tests.faults.trying import STORE, Try, Undisturbed, hash_files, read_lock
 
@@ -93,5 +93,6 @@ def test_a_defect_is_shown():
     tries = [Try("b", True, "x"), Try("a", False, "y"), Try("b", True, "x"), Try("b", True, "z")]
     said = table({"kills": rows(tries)})
     assert said.splitlines()[2:] == ["| a | 1 | 0 | y (1) |", "| b | 3 | 3 | x (2), z (1) |"]
+    assert table({"kills": rows(unfold(rows(tries)))}) == said
     with pytest.raises(AssertionError, match="'y'"):
         survived(iter(tries), 3)
