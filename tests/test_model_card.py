@@ -19,11 +19,12 @@ from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
 from stages.shared.network.freeze_point import freeze
 from stages.shared.network.model_file import Classifier
+from stages.shared.pipeline.checksums import seal
 from stages.shared.reporting import sentences
 from stages.shared.training.head import Head, add_head
-from tests.conftest import PROJECT, change, image_input, run, split_record, states
+from tests.conftest import PROJECT, change, image_input, refused, run, split_record, states
 
-CARD = Path("metrics/model_card.md")
+CARD, WEIGHTS = Path("metrics/model_card.md"), Path("data/weights/conv_base.weights.h5")
 ODD = "a|b *c* `d` <e> [f](g) &lt; _h_ \\"
 TRAINED = ("train_accuracy", "validation_accuracy", "train_loss", "validation_loss")
 JUDGED = ("loss", "balanced_accuracy", "average_precision", "brier_score", "calibration_error")
@@ -75,8 +76,9 @@ def write_run(names: list[str]) -> None:
         {"after": "fine_tuned", "before": "head", "corrected": 7, "spoiled": 8, "p_value": 0.9},
     ]
     write_json("evaluation", evaluation)
-    Path("data/weights").mkdir()
-    Path("data/weights/conv_base.weights.h5").write_bytes(b"weights")
+    WEIGHTS.parent.mkdir()
+    WEIGHTS.write_bytes(b"weights")
+    seal(WEIGHTS)
 
 
 def write_json(name: str, content: dict) -> None:
@@ -149,7 +151,7 @@ def test_its_numbers_are_those_of_the_run(workspace, names):
         digest = sha256(Path(f"data/models/{model}.keras").read_bytes())
         assert any(line.endswith(row("", digest.hexdigest())[2:]) for line in card)
     assert any(line.startswith("| model | threshold |") for line in card) == (len(names) == 2)
-    assert row("data/weights/conv_base.weights.h5", "7", sha256(b"weights").hexdigest()) in card
+    assert row(str(WEIGHTS), "23", sha256(WEIGHTS.read_bytes()).hexdigest()) in card
     assert "- `head.units`: 8" in card and "- `split.train`: 7" in card and "- `image_size`: 64" in card
 
 
@@ -270,6 +272,14 @@ def test_the_license_of_the_sample_images(workspace):
     assert not any("CC BY-NC-SA" in line for line in write_card())
     change(data__images="data/raw/elpv")
     assert any("CC BY-NC-SA" in line for line in write_card())
+
+
+def test_the_hash_of_damaged_weights_is_not_recorded(workspace):
+    write_run(["cat", "dog"])
+    WEIGHTS.write_bytes(WEIGHTS.read_bytes().replace(b"w", b"v"))
+    with refused(WEIGHTS, "damaged"):
+        run("model_card")
+    assert not Path("metrics/model_card.md").exists()
 
 
 def test_it_imports_no_tensorflow():

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from stages.model_card.facts import describe_limits, digest, flatten, read_model
 from stages.model_card.markdown import render
+from stages.shared.pipeline.checksums import check_seal
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
 from stages.shared.pipeline.image_input import ImageInput
@@ -41,6 +42,7 @@ def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:
             metrics/{split,leakage,head,augmented,fine_tuned,evaluation}.json
     Writes: card (.md)
     """
+    check_seal(weights)
     parameters = flatten(read_parameters(Parameters).model_dump())
     split, leakage, measured = (
         read_json(metrics / f"{name}.json") for name in ("split", "leakage", "evaluation")
