@@ -163,7 +163,9 @@ def test_dollar_signs_in_class_names_are_no_formula(tmp_path):
 
 
 def test_everything_written_agrees(trained_copy, capsys):
-    near_duplicates = pd.read_csv("data/splits/test.csv")[["path"]].head(3)
+    images = pd.read_csv("data/splits/test.csv")[["path", "label"]].head(3)
+    images.insert(0, "split", "test")
+    near_duplicates = images.join(images.add_prefix("other_"))
     near_duplicates.to_csv("data/leakage/near_duplicates.csv", index=False)
     run("evaluate", "draw_plots")
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
