@@ -18,8 +18,8 @@ from stages.shared.pipeline.model_archive import check_metadata, no_model, read_
 MODULES = "keras.initializers", "keras.src.ops.numpy"
 OTHERS = "__ellipsis__ __keras_tensor__ __slice__ __tensor__ keras.DTypePolicy keras.src.models.functional.Functional"
 LAYERS = (
-    "Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense DepthwiseConv2D Dropout "
-    "GlobalAveragePooling2D InputLayer MaxPooling2D ReLU SeparableConv2D ZeroPadding2D"
+    "Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense DepthwiseConv2D Dropout Flatten "
+    "GlobalAveragePooling2D InputLayer MaxPooling2D ReLU Rescaling SeparableConv2D ZeroPadding2D"
 )
 CLASSES = {*OTHERS.split(), *(f"keras.layers.{name}" for name in LAYERS.split())}
 
