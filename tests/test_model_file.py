@@ -14,6 +14,7 @@ from stages.shared.network.conv_base import ARCHITECTURES, build
 from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.model_archive import check_metadata
+from stages.shared.training.head import Head, add_head
 from tests.conftest import SIZE, image_input, refused
 
 INPUT = image_input(fit="crop", interpolation="nearest", white_16_bit=4095)
@@ -249,8 +250,11 @@ def test_more_than_two_classes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_conv_base_is_made_of_known_parts(name):
-    kinds = set(model_file.kinds_of(json.loads(build(name, 96).to_json())))
+def test_every_conv_base_and_head_is_made_of_known_parts(name):
+    kinds = set(model_file.kinds_of(json.loads(build(name, 96, "rescale").to_json())))
+    for pooling in ("flatten", "average"):
+        head = Head(pooling=pooling, units=2, dropout=0.1)
+        kinds.update(model_file.kinds_of(json.loads(add_head(build(name, 96), head, 3, 0).to_json())))
     assert {kind for kind in kinds if kind.rpartition(".")[0] not in model_file.MODULES} <= model_file.CLASSES
 
 
