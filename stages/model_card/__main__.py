@@ -42,8 +42,8 @@ def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:
             metrics/{split,leakage,head,augmented,fine_tuned,evaluation}.json
     Writes: card (.md)
     """
-    check_seal(weights)
     parameters = flatten(read_parameters(Parameters).model_dump())
+    check_seal(weights)
     split, leakage, measured = (
         read_json(metrics / f"{name}.json") for name in ("split", "leakage", "evaluation")
     )
