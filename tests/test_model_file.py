@@ -24,8 +24,9 @@ WHOLE = {"class_names": ["cat", "dog"], "threshold": 0.25, **INPUT.model_dump()}
 
 
 @pytest.fixture
-def saved(tmp_path) -> Path:
-    """The file of a small classifier."""
+def saved(tmp_path, monkeypatch) -> Path:
+    """The file of a small classifier, in a folder that is no project."""
+    monkeypatch.chdir(tmp_path)
     return save(tmp_path / "small.keras")
 
 

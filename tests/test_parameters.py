@@ -87,6 +87,7 @@ def test_a_missing_key_a_missing_section_and_a_section_that_is_none(workspace):
         ("head: 2001-99-99", ("YAML", "month")),
         ("head: 1" + 5000 * "0", ("YAML", 5001)),
         (f"head: {5000 * '['}{5000 * ']'}", ("YAML",)),
+        (f"head: {10**6 * '['}", ("YAML",)),
         ("head: !!bool maybe", ("YAML", "maybe")),
         ("- a", ("sections",)),
         ("3: 3\n" + text, (3, "no parameter")),

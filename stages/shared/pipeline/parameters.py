@@ -63,7 +63,8 @@ def check_sections(known: Sequence[str], path: Path = PARAMETERS) -> None:
 def _load(path: Path) -> dict[str, Any]:
     """Return what is in `path`; raises UserError where it cannot be read, or has a name that is no text."""
     try:
-        values = YAML(typ="safe").load(path)  # YAML 1.2, as DVC reads it: 2e-5 is a number
+        # YAML 1.2, as DVC reads it: 2e-5 is a number. In Python: the parser in C crashes on 100,000 open brackets.
+        values = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this from the project's top folder.") from None
     except OSError as error:
