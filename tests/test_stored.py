@@ -83,14 +83,15 @@ def test_all_is_hashed_and_nothing_written(project):
     counted = re.search(r"checked: (\d+) files and DVC's cache behind them \(([\d.]+) GB", said)
     assert counted
     outputs = [Path(out["path"]) for stage in read_lock(project).values() for out in stage["outs"]]
-    kept = [*outputs, Path("data/raw/mine"), Path("data/raw/other photos")]
-    files = [path for out in kept for path in (out, *out.rglob("*")) if path.is_file()]
+    files = [path for out in outputs for path in (out, *out.rglob("*")) if path.is_file()]
+    for name in ("apple", "pear"):
+        files += Path("data/raw").glob(f"*/{name}/[0-9]*.png")
     assert int(counted[1]) == len(files)
     everything = {path.stat().st_ino: path.stat().st_size for path in files}
     assert float(counted[2]) == pytest.approx(sum(everything.values()) / 1e9, abs=0.006)
 
 
-@pytest.mark.parametrize("kind", ["hardlink", "symlink", "copy"])
+@pytest.mark.parametrize("kind", ["symlink", "copy"])
 def test_damaged_results_come_back_as_they_were(project, kind):
     """A single file, a file in a folder, and one that two outputs share."""
     link_by(project, kind)
@@ -197,7 +198,7 @@ def test_an_output_that_is_nowhere(project):
     assert len(found_wrong(project, *STORED)) == 1  # the views stay local: each machine computes them
 
 
-@pytest.mark.parametrize("kind", REMOTES)
+@pytest.mark.parametrize("kind", ["shared folder", "S3"])
 def test_a_remote_that_lost_objects(kind, repository, tmp_path, monkeypatch):
     with REMOTES[kind](tmp_path) as (url, shared, own):
         a = shutil.copytree(repository, tmp_path / "A", symlinks=True)

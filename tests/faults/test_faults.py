@@ -17,6 +17,7 @@ from tests.faults.__main__ import rows, table, unfold
 from tests.faults.fuzz import KINDS, try_fuzz
 from tests.faults.trying import STORE, Try, Undisturbed, hash_files, read_lock
 
+pytestmark = pytest.mark.slow
 LATE = "train_head evaluate draw_plots report model_card".split()
 
 
@@ -53,7 +54,7 @@ def survived(tries: Iterator[Try], count: int) -> bool:
 
 def test_kills(undisturbed, tmp_path):
     enough, lasts = Event(), defaultdict(lambda: 1.0)
-    Timer(10, enough.set).start()
+    Timer(6, enough.set).start()
     tried = kills.try_chain(tmp_path / "chain", undisturbed, random.Random(1), lasts, enough)
     assert survived(iter(tried), len(tried)) and len(tried) > 1
 
