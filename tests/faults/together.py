@@ -22,9 +22,9 @@ def try_together(folder: Path, undisturbed: Undisturbed, seed: int) -> Iterator[
             yield attempt(folder / "place", undisturbed, rng)
 
 
-def start(project: Path) -> subprocess.Popen:
+def start(project: Path, *options: str) -> subprocess.Popen:
     return subprocess.Popen(
-        ["dvc", "repro"],
+        ["dvc", "repro", *options],
         cwd=project,
         env=variables(project, warm=True),
         stdout=subprocess.PIPE,
@@ -73,15 +73,7 @@ def try_predicting(place: Path, undisturbed: Undisturbed, rng: random.Random) ->
     project = shutil.copytree(undisturbed.done, place / "project", symlinks=True)
     command = ("python", "-m", "tools.predict", "--model", "data/models/head.keras", "data/raw/mine/apple")
     expected = call(project, *command).stdout
-    run = subprocess.Popen(
-        ["dvc", "repro", "--force"],
-        cwd=project,
-        env=variables(project, warm=True),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        process_group=0,
-    )
+    run = start(project, "--force")
     wrong, seen = "", set()
     while run.poll() is None and not wrong:
         ended = call(project, *command)
