@@ -109,6 +109,7 @@ class InContext(MetaPathFinder):
 for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 sys.meta_path.insert(0, InContext())
+sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]  OpenVINO and NNCF do without it
 if any("error".startswith(option.partition(":")[0]) for option in sys.warnoptions):
     warnings.simplefilter("default")  # a stage is no test of the libraries, whatever PYTHONWARNINGS says
 if isinstance(sys.stdout, io.TextIOWrapper):  # it is none where it is closed, and in a notebook

@@ -10,7 +10,8 @@ from pathlib import Path
 import keras
 
 from stages.extract_views.augmentation import Augmentation, AugmentedView
-from stages.shared.extraction.outputs import ExtractionParameters, store_outputs
+from stages.extract_views.int8 import choose_passes
+from stages.shared.extraction.outputs import ExtractionParameters, Passes, store_outputs
 from stages.shared.network import conv_base, environment
 from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.network.freeze_point import FreezePoint, check_cut
@@ -27,8 +28,8 @@ class Parameters(ExtractionParameters):
 
 def main(
     *, splits: Path, weights: Path, default_activations: Path, views: Path, test_activations: Path
-) -> list[keras.Model]:
-    """Extract and return the network that ran.
+) -> tuple[keras.Model, Passes]:
+    """Extract and return the network that ran, and how it did for the views.
 
     Reads:  splits/{train,validation,test}.csv, the images that they name, weights (.weights.h5),
             default_activations/{validation,test}.npy, each (n, height, width, channels)
@@ -36,6 +37,7 @@ def main(
             4, 4, 512); views/activations.npy, the same at the freeze point, there (views, n, 9, 9, 512);
             views/validation_activations.npy and test_activations (.npy), there (n, 9, 9, 512): a file of
             its own, which is small enough to share. Rows and dtype as in extract_features.
+            The views are computed as augmentation.precision says, all else in the base's own precision.
     """
     parameters = read_parameters(Parameters)
     settings = parameters.conv_base.in_precision_of(default_activations / "validation.npy")
@@ -43,10 +45,11 @@ def main(
     base = conv_base.load(settings, parameters.image_size, weights)
     through = parameters.fine_tune.layer(settings.name)
     check_cut(base, through, settings.name)
-    augmentation = parameters.augmentation
+    augmentation, train = parameters.augmentation, read_split(splits / "train.csv")
     augmented = [AugmentedView(augmentation, number) for number in range(augmentation.views)]
     files = {base.layers[-1].name: views / "features.npy", through: views / "activations.npy"}
-    store_outputs(base, weights, files, read_split(splits / "train.csv"), parameters, augmented)
+    passes = choose_passes(augmentation.precision, list(files), base, weights, train, parameters)
+    store_outputs(base, weights, files, train, parameters, augmented, passes)
 
     unaugmented = {"validation": views / "validation_activations.npy", "test": test_activations}
     for name, file in unaugmented.items():
@@ -54,8 +57,14 @@ def main(
             copy_array(default_activations / f"{name}.npy", file)
         else:
             store_outputs(base, weights, {through: file}, read_split(splits / f"{name}.csv"), parameters)
-    return [base]
+    return base, passes
+
+
+def record(ran: tuple[keras.Model, Passes], file: Path) -> None:
+    """Write what this ran on as JSON."""
+    base, passes = ran
+    environment.record([base], file, views=passes.name)
 
 
 if __name__ == "__main__":
-    run(main, environment=environment.record)
+    run(main, environment=record)

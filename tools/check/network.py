@@ -9,6 +9,7 @@ import numpy as np
 
 from stages.evaluate import Parameters as FreezePoint
 from stages.extract_views.__main__ import Parameters as Views
+from stages.extract_views.int8 import check_installed
 from stages.fetch_weights.__main__ import Parameters as Weights
 from stages.fetch_weights.imagenet import IMAGE_SIZE
 from stages.shared.network import conv_base
@@ -42,6 +43,8 @@ def check_network(project: Project, images: Mapping[str, float] | None, findings
         base = base or conv_base.build(name, IMAGE_SIZE)
         with findings.collect():
             check_cut(base, read_parameters(FreezePoint).fine_tune.layer(name), name)
+        with findings.collect():
+            check_installed(read_parameters(Views).augmentation.precision)
         with findings.collect():
             findings.checked.append(f"{name} (weights: {find_weights(base, project, findings)})")
         if images and not findings.problems:

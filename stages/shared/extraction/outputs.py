@@ -26,8 +26,7 @@ from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.store.results import Store
 
 Key = Callable[[str, int], bytes]  # of what a layer gives for a row, in the store
-# The seam at which another device or engine comes in: pixels, (block, size, size, 3), to what each layer gives.
-Compute = Callable[[np.ndarray], list[np.ndarray]]
+Compute = Callable[[np.ndarray], list[np.ndarray]]  # pixels, (block, size, size, 3), to what each layer gives
 
 
 class ExtractionParameters(ImageInput):
@@ -39,6 +38,30 @@ class ExtractionParameters(ImageInput):
     data: ImagesFolder
     conv_base: ConvBase
     store: Store
+
+
+class Passes(Protocol):
+    """How the passes of a conv base are computed: the seam at which another engine comes in."""
+
+    name: str  # for the record of what the stage ran on
+    depends_on: Sequence[str]  # what a result depends on besides the base and our code
+
+    def forward(self, layers: list[str]) -> Compute:
+        """Return the function from pixels to what each of `layers` gives, whatever else is in a block."""
+        ...
+
+
+class OwnPrecision:
+    """As TensorFlow computes them, in the precision of `base`."""
+
+    name = "base"
+    depends_on: Sequence[str] = ()
+
+    def __init__(self, base: keras.Model) -> None:
+        self.base = base
+
+    def forward(self, layers: list[str]) -> Compute:
+        return forward(self.base, layers)
 
 
 class View(Protocol):
@@ -85,16 +108,18 @@ def store_outputs(
     split: pd.DataFrame,
     parameters: ExtractionParameters,
     views: Sequence[View] | None = None,
+    passes: Passes | None = None,
 ) -> None:
     """Write what layers of `base`, whose weights `weights` holds, give for a split's images.
 
     `files` names a file for each layer. The arrays are (n, …) in the split's order, or
-    (views, n, …) where `views` are given. What the store has is taken from there, and the rest
-    goes there block by block: a run that was stopped resumes where it was.
+    (views, n, …) where `views` are given. What the store has is taken from there, and the rest, by `passes` or
+    in the base's own precision, goes there block by block: a run that was stopped resumes where it was.
     """
+    passes = passes or OwnPrecision(base)
     versions: Sequence[View] = views or [AsItIs()]
     leading = (len(split),) if views is None else (len(views), len(split))
-    key = make_keys(base, weights, split, parameters, versions)
+    key = make_keys(base, weights, passes, split, parameters, versions)
     dtype = parameters.conv_base.stores_in
     with ExitStack() as stack:
         arrays = {}
@@ -109,7 +134,7 @@ def store_outputs(
         complete = np.flatnonzero(~todo.absent.any(axis=0))
         check_unchanged(split.iloc[complete], Path(parameters.data.images))
         if todo.layers:
-            compute: Compute = forward(base, todo.layers)
+            compute = passes.forward(todo.layers)
             title, done = next(iter(files.values())).with_suffix(""), int((~todo.absent).sum())
             with tqdm(
                 desc=str(title), total=todo.absent.size, initial=done, unit="image", mininterval=1
@@ -125,6 +150,7 @@ def store_outputs(
 def make_keys(
     base: keras.Model,
     weights: Path,
+    passes: Passes,
     split: pd.DataFrame,
     parameters: ExtractionParameters,
     versions: Sequence[View],
@@ -132,7 +158,7 @@ def make_keys(
     """Return the function from a layer and a row to the key of the result in the store."""
     digests, size = split["sha256"].tolist(), parameters.image_size
     pixels = [getattr(parameters, name) for name in ImageInput.model_fields]
-    how = (*pixels, parameters.conv_base.preprocessing, parameters.conv_base.stores_in)
+    how = (*pixels, parameters.conv_base.preprocessing, parameters.conv_base.stores_in, *passes.depends_on)
     fingerprint = fingerprint_base(base, weights, __file__, how)
 
     def key(layer: str, row: int) -> bytes:

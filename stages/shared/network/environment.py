@@ -58,9 +58,9 @@ def describe() -> dict:
     }
 
 
-def record(networks: list[keras.Model], file: Path) -> None:
-    """Write `describe` and the precisions in which `networks` compute as JSON, for tools.verify."""
+def record(networks: list[keras.Model], file: Path, **others: str) -> None:
+    """Write `describe`, the precisions in which `networks` compute, and `others` as JSON, for tools.verify."""
     precision = sorted({layer.compute_dtype for model in networks for layer in model.layers if layer.weights})
     with atomic_write(file) as unfinished:
-        described = json.dumps({**describe(), "precision": precision}, indent=2, sort_keys=True)
+        described = json.dumps({**describe(), "precision": precision, **others}, indent=2, sort_keys=True)
         unfinished.write_text(described + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""In which precision this processor is faster: libraries choose their arithmetic by its kind, and so do we."""
+"""In which precisions this processor is fast: libraries choose their arithmetic by its kind, and so do we."""
 
 import platform
 from pathlib import Path
@@ -23,3 +23,8 @@ def multiplies_bfloat16_fast(described: str) -> bool:
     words = set(described.split())
     hidden_amx = {"GenuineIntel", "avx512_fp16"} <= words
     return "amx_bf16" in words or ("avx512_bf16" in words and not hidden_amx)
+
+
+def multiplies_int8_fast(described: str) -> bool:
+    """Return whether the processor so `described` sums products of 8-bit integers in one instruction."""
+    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(described.split())

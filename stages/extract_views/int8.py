@@ -1,0 +1,204 @@
+"""The base in 8-bit integers, for augmented views: about half the time of a pass in bfloat16.
+
+Each weight and activation is one of 256 numbers of a range. The ranges come from images of the training split,
+drawn by their content. The processor sums such products exactly, so a row does not depend on its batch, nor on
+the number of cores. Source: Jacob et al., Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference (2018). NNCF quantizes, and OpenVINO computes.
+"""
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from importlib.metadata import version
+from importlib.util import find_spec
+from logging import WARNING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+
+from stages.shared.extraction.base_fingerprint import fingerprint_base
+from stages.shared.extraction.outputs import Compute, ExtractionParameters, OwnPrecision, Passes
+from stages.shared.images.reading import block_for, read_blocks
+from stages.shared.network import conv_base
+from stages.shared.network.conv_base import ARCHITECTURES
+from stages.shared.network.inference import forward
+from stages.shared.network.precision import describe_processor, multiplies_int8_fast
+from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.image_input import ImageInput
+
+CALIBRATION, HELD_BACK = 64, 32  # images: for the ranges, and to compare with the base's own precision
+MOST_OFF = 0.1  # of the root mean square
+LIBRARIES = "openvino", "nncf"  # locked for Linux on x86-64
+
+
+class Network(NamedTuple):
+    """A quantized base: OpenVINO's model, its weights, and how far off it is."""
+
+    model: bytes
+    weights: bytes
+    error: bytes  # little-endian float64
+
+
+class QuantizedBase:
+    """The passes of `base`, whose weights the file `weights` holds, in 8-bit integers.
+
+    The output and the activations at the base's default freeze point come from one network, and any other layer
+    from one that ends there: another freeze point changes no features.
+    """
+
+    def __init__(
+        self, base: keras.Model, weights: Path, split: pd.DataFrame, parameters: ExtractionParameters
+    ) -> None:
+        self.base, self.parameters = base, parameters
+        self.networks: dict[tuple[str, ...], Network] = {}  # by the layers that they give
+        drawn = split.sort_values("sha256").head(CALIBRATION + HELD_BACK)
+        last = max(1, min(CALIBRATION, len(drawn) * 2 // 3))
+        self.calibration, self.held_back = drawn.iloc[:last], drawn.iloc[min(last, len(drawn) - 1) :]
+        self.name = ", ".join(["int8", *(f"{library} {version(library)}" for library in LIBRARIES)])
+        self.depends_on: Sequence[str] = [self.name, *self.calibration["sha256"]]
+        how = [getattr(parameters, name) for name in ImageInput.model_fields]
+        how += [parameters.conv_base.preprocessing, parameters.conv_base.computes_in]
+        how += [*self.depends_on, *self.held_back["sha256"]]
+        self.fingerprint = fingerprint_base(base, weights, __file__, how)
+
+    def forward(self, layers: list[str]) -> Compute:
+        """Return the function from pixels, (block, size, size, 3), to what each of `layers` gives: float32."""
+        networks = {of: self._run(self._network(of)) for of in dict.fromkeys(map(self._beside, layers))}
+
+        def compute(pixels: np.ndarray) -> list[np.ndarray]:
+            found = {}
+            for of, run in networks.items():
+                found |= zip(of, run(pixels), strict=True)
+            return [found[layer] for layer in layers]
+
+        return compute
+
+    def error(self, layers: Iterable[str]) -> float:
+        """Return by how much `layers` are off on images that are held back from the calibration.
+
+        It is the largest root mean square of the difference to the base's own precision, as a fraction of the
+        root mean square there.
+        """
+        networks = [self._network(of) for of in {self._beside(layer) for layer in layers}]
+        return max(float(np.frombuffer(network.error, "<f8")[0]) for network in networks)
+
+    def _beside(self, layer: str) -> tuple[str, ...]:
+        """Return the layers of the network from which `layer` comes."""
+        output, default = self.base.layers[-1].name, ARCHITECTURES[self.base.name].freeze_through
+        return (output, default) if layer in (output, default) else (layer,)
+
+    def _network(self, layers: tuple[str, ...]) -> Network:
+        """Return the network that gives `layers`, from the store or made anew."""
+        if layers not in self.networks:
+            store = self.parameters.store
+            keys = [
+                sha256(self.fingerprint + f"{layers} {part}".encode()).digest() for part in Network._fields
+            ]
+            found = [part for part in store.read(keys) if part is not None]
+            if len(found) == len(keys):
+                self.networks[layers] = Network(*found)
+                store.mark_used(keys)
+            else:
+                self.networks[layers] = self._quantize(layers)
+                store.write(dict(zip(keys, self.networks[layers], strict=True)))
+        return self.networks[layers]
+
+    def _quantize(self, layers: tuple[str, ...]) -> Network:
+        import nncf
+        import openvino
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+        nncf.set_log_level(WARNING)
+        settings = self.parameters.conv_base
+        base = conv_base.build(settings.name, self.parameters.image_size, settings.preprocessing)
+        base.set_weights(self.base.get_weights())
+        images = [pixels.astype("float32") for pixels in self._read(self.calibration)]
+        with TemporaryDirectory() as folder:
+            outputs = [base.get_layer(layer).output for layer in layers]
+            keras.Model(base.input, outputs).export(folder, verbose=False)
+            quantized = nncf.quantize(
+                openvino.Core().read_model(folder),
+                nncf.Dataset(images),
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(images),
+                # The extremes of all images, as a mean over batches depends on who shares one.
+                advanced_parameters=AdvancedQuantizationParameters(
+                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+                ),
+            )
+            file = Path(folder, "quantized.xml")
+            openvino.save_model(quantized, file, compress_to_fp16=False)
+            made = Network(file.read_bytes(), file.with_suffix(".bin").read_bytes(), b"")
+        return made._replace(error=self._compare(self._run(made), forward(self.base, list(layers))))
+
+    def _compare(self, int8: Compute, own: Compute) -> bytes:
+        squares = []  # of the difference and of the base's own, for each layer
+        for pixels in self._read(self.held_back):
+            pairs = [(right, found - right) for found, right in zip(int8(pixels), own(pixels), strict=True)]
+            squares.append([[np.square(array, dtype=float).sum() for array in pair] for pair in pairs])
+        right, difference = np.sum(squares, axis=0).T
+        return np.array(np.sqrt(difference / right).max(), "<f8").tobytes()
+
+    def _run(self, network: Network) -> Compute:
+        import openvino
+
+        core, size = openvino.Core(), self.parameters.image_size
+        model = core.read_model(network.model, network.weights)
+        model.reshape([block_for(size), size, size, 3])
+        precision = (
+            "bf16" if self.parameters.conv_base.computes_in == "bfloat16" else "f32"
+        )  # of what is no int8
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        return lambda pixels: list(compiled(pixels.astype("float32")).values())
+
+    def _read(self, images: pd.DataFrame) -> Iterable[np.ndarray]:
+        folder = Path(self.parameters.data.images)
+        return (pixels for _, pixels in read_blocks(images, folder, self.parameters))
+
+
+def is_installed() -> bool:
+    return all(map(find_spec, LIBRARIES))
+
+
+def check_installed(precision: str) -> None:
+    """Raise UserError where `precision`, which is augmentation.precision, asks for libraries that are not there."""
+    if precision == "int8" and not is_installed():
+        raise UserError(
+            "params.yaml: augmentation.precision is 'int8', but OpenVINO and NNCF are not installed, as make repro "
+            "does on Linux on x86-64 alone: set it to auto or base."
+        )
+
+
+def choose_passes(
+    precision: Literal["auto", "int8", "base"],
+    layers: list[str],
+    base: keras.Model,
+    weights: Path,
+    split: pd.DataFrame,
+    parameters: ExtractionParameters,
+) -> Passes:
+    """Return how the passes for views of `split` are computed that give `layers`, and say by how much they are off.
+
+    Raises UserError where `precision` asks for int8 and that is not installed or off by more than MOST_OFF.
+    """
+    check_installed(precision)
+    fast = is_installed() and multiplies_int8_fast(describe_processor())
+    if precision == "base" or (precision == "auto" and not fast):
+        return OwnPrecision(base)
+    quantized = QuantizedBase(base, weights, split, parameters)
+    error = quantized.error(layers)
+    off = f"off by {error:.3f} of the root mean square on images of the training split"
+    if error <= MOST_OFF:
+        print(f"passes in int8, {off}")
+        return quantized
+    if precision == "int8":
+        raise UserError(
+            f"params.yaml: augmentation.precision is 'int8', but {base.name} is {off} then, more than {MOST_OFF}: "
+            "set it to base."
+        )
+    print(f"passes in the base's own precision: in int8 they are {off}")
+    return OwnPrecision(base)
