@@ -38,6 +38,7 @@ SETTINGS = {
     "conv_base.weights": "imagenet",
     "conv_base.precision": "auto",
     "augmentation.views": 30,
+    "augmentation.precision": "auto",
     "head.pooling": "flatten",
     "head.units": 256,
     "augmented.pooling": "flatten",

@@ -11,6 +11,7 @@ from stages.extract_views.augmentation import Augmentation, AugmentedView, draw_
 NOTEBOOK = Augmentation(
     seed=0,
     views=1,
+    precision="base",
     rotation_degrees=40,
     width_shift=0.2,
     height_shift=0.2,
