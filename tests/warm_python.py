@@ -89,6 +89,8 @@ def serve(listener: socket.socket) -> None:
 def answer(connection: socket.socket) -> int:
     """Run the module that is asked for, and return its exit status."""
     message, streams, _, _ = socket.recv_fds(connection, 2**20, 3)
+    if not message:  # the caller was killed before it had asked
+        return 137
     call = json.loads(message)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

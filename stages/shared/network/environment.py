@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.metadata import distributions
 from pathlib import Path
 
 import keras
@@ -15,6 +16,7 @@ from stages.shared.network.precision import describe_processor
 from stages.shared.pipeline.files import atomic_write
 
 LIBRARIES = (tf, keras, np, PIL, pi_heif)
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 # Prefixes of the environment variables by which NumPy, TensorFlow and what it calls compute in another way. Not
 # TF_ alone: Terraform keeps secrets under that.
 SETTINGS = (
@@ -42,6 +44,25 @@ SETTINGS = (
 )
 
 
+def describe_devices() -> list[str]:
+    """Return the devices, and where a GPU is among them also what decides about its arithmetic."""
+    devices = tf.config.list_physical_devices()
+    described = []
+    for device in devices:
+        details = tf.config.experimental.get_device_details(device)  # name and compute capability
+        described.append(
+            " ".join([device.device_type, *(f"{name}: {details[name]}" for name in sorted(details))])
+        )
+    if any(device.device_type == "GPU" for device in devices):
+        build = tf.sysconfig.get_build_info()
+        described += [f"{name}: {build[name]}" for name in ("cuda_version", "cudnn_version") if name in build]
+        packages = {package.name: package.version for package in distributions()}
+        described += [f"{name}: {packages[name]}" for name in sorted(packages) if name.startswith("nvidia-")]
+        described += NVIDIA_DRIVER.read_text().splitlines()[:1] if NVIDIA_DRIVER.exists() else []
+        described.append(f"TF32: {tf.config.experimental.tensor_float_32_execution_enabled()}")
+    return described
+
+
 def describe() -> dict:
     """Return processor, cores, devices, libraries with their versions, and their settings, our own excepted."""
     settings = {
@@ -52,7 +73,7 @@ def describe() -> dict:
     return {
         "processor": describe_processor().splitlines(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "devices": [device.device_type for device in tf.config.list_physical_devices()],
+        "devices": describe_devices(),
         "libraries": {module.__name__: module.__version__ for module in LIBRARIES},
         "settings": settings,
     }
