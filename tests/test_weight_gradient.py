@@ -5,11 +5,16 @@ from contextlib import nullcontext
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from keras import layers
 
+from stages.shared.store.results import Store
+from stages.shared.training import weight_gradient as module
+from stages.shared.training.fit import Examples, Training, train_above
 from stages.shared.training.weight_gradient import as_products, weight_gradient
+from tests.conftest import write_array
 
 LARGEST = {"float32": 1e-6, "bfloat16": 2**-8}  # deviation, as a part of the largest gradient
 
@@ -157,3 +162,31 @@ def test_equal_steps_give_equal_bytes_and_leave_the_network_as_it_was():
         return [weight.tobytes() for weight in weights]
 
     assert train() == train()
+
+
+def test_a_training_takes_them(tmp_path, monkeypatch):
+    """Its batches are of 3, 3 and 1 images."""
+    taken = []
+
+    def take(images, upstream, shape, padding):
+        taken.append(tuple(shape))
+        return weight_gradient(images, upstream, shape, padding)
+
+    monkeypatch.setattr(module, "weight_gradient", take)
+    write_array(
+        tmp_path / "stored.npy", np.random.default_rng(0).normal(size=(7, 8, 8, 16)).astype("float16")
+    )
+    examples = Examples(pd.DataFrame({"class_index": [0, 1, 0, 1, 0, 1, 0]}), tmp_path / "stored.npy")
+    training = Training(
+        learning_rate=1e-3,
+        decay="none",
+        batch_size=3,
+        epochs=2,
+        patience_epochs=None,
+        class_weights="none",
+        threshold_for="accuracy",
+        seed=0,
+    )
+    store = Store(folder=str(tmp_path / "store"), gigabytes=0)
+    train_above(network("mixed_bfloat16"), "strided", examples, examples, training, store, lambda *_: None)
+    assert set(taken) == {(3, 3, 16, 24), (1, 7, 24, 24), (1, 1, 24, 32), (3, 3, 32, 16)}
