@@ -21,6 +21,7 @@ from stages.shared.training.checkpoints import Checkpoints, Stopping, put_state,
 from stages.shared.training.optimizer import RMSprop
 from stages.shared.training.threshold import AIMS, Aim
 from stages.shared.training.training_fingerprint import fingerprint_training
+from stages.shared.training.weight_gradient import as_products
 
 MOST = 10**6  # epochs, and images in a batch: TensorFlow counts steps in 64 bits
 
@@ -106,7 +107,7 @@ def train_above(
     optimizer = RMSprop(learning_rate(training, training.epochs * steps))
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
     optimizer.build(model.trainable_variables)
-    train_step = tf.function(model.train_step, reduce_retracing=True)
+    train_step = tf.function(as_products(model)(model.train_step), reduce_retracing=True)
     test_step = tf.function(model.test_step, reduce_retracing=True)
 
     row_shape = model.input_shape[1:]

@@ -11,11 +11,11 @@ from stages.shared.network.model_file import renumber
 from stages.shared.pipeline import arrays
 from stages.shared.pipeline.arrays import StoredArray
 from stages.shared.store.fingerprint import take_fingerprint
-from stages.shared.training import checkpoints, optimizer
+from stages.shared.training import checkpoints, optimizer, weight_gradient
 from stages.shared.training.checkpoints import take_state
 
 # Whose code decides about the last bit.
-MODULES = (arrays, checkpoints, freeze_point, optimizer)
+MODULES = (arrays, checkpoints, freeze_point, optimizer, weight_gradient)
 
 
 def fingerprint_training(
