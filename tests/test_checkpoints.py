@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.shared.network import environment
 from stages.shared.store.results import Store
 from stages.shared.training.checkpoints import Checkpoints, Stopping, lowest, take_state
 from tests.conftest import arguments, change, run, search, variables_for, write_array
@@ -111,6 +112,8 @@ def test_other_data_and_another_machine_are_another_training(train, monkeypatch)
     rows.to_csv(table, index=False)
     assert train() == (0, 2)
     monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "1")
+    assert train() == (0, 2)
+    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda _: range(17))
     assert train() == (0, 2)
 
 

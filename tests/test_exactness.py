@@ -157,6 +157,45 @@ def test_a_row_depends_neither_on_its_place_nor_on_the_size_of_its_block():
         np.testing.assert_array_equal(run_base(pixels[:block])[0], features[:block])
 
 
+THREADS = """
+import stages, hashlib, sys
+import keras, numpy, tensorflow
+from stages.extract_views.augmentation import Augmentation, AugmentedView
+from stages.shared.network.conv_base import build
+from stages.shared.network.inference import forward
+tensorflow.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
+pixels = numpy.random.default_rng(0).integers(0, 256, (32, 96, 96, 3)).astype("uint8")
+drawn = Augmentation(
+    seed=0, views=1, precision="base", rotation_degrees=40, width_shift=0.2, height_shift=0.2, shear_degrees=0.2,
+    zoom=0.2, horizontal_flip=True, fill="nearest"
+)
+images = AugmentedView(drawn, 0).draw(pixels, list("0123456789abcdefghijklmnopqrstuv"))
+for name in ("vgg16", "xception", "mobilenet"):
+    for precision in ("float32", "bfloat16"):
+        keras.utils.set_random_seed(0)
+        base = build(name, 96, computes_in=precision)
+        (features,) = forward(base, [base.layers[-1].name])(images)
+        assert features.std() > 0
+        print(name, precision, hashlib.sha256(features.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_no_row_depends_on_the_number_of_cores():
+    """Therefore the store's key has none."""
+    one, three = (
+        subprocess.run(
+            [sys.executable, "-c", THREADS, threads],
+            env=variables_for(),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "3")
+    )
+    assert one == three and len(one.splitlines()) == 6
+
+
 @pytest.mark.parametrize("set_by_user, found", [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
 def test_onednn_is_on_unless_the_user_says_otherwise(set_by_user, found):
     others = {name: value for name, value in variables_for().items() if name != "TF_ENABLE_ONEDNN_OPTS"}

@@ -14,9 +14,13 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from tensorflow.config import PhysicalDevice
 
 from stages.shared.images.reading import BLOCK
+from stages.shared.network import environment
 from stages.shared.store import results
+from stages.shared.store.fingerprint import take_fingerprint
 from stages.shared.store.results import FILE, Store
 from tests.conftest import (
     SIZE,
@@ -341,6 +345,42 @@ def test_nothing_is_taken_that_was_computed_otherwise(filled, capsys):
         run("extract_features")
         taken = from_store(capsys.readouterr().out)
         assert len(taken) == 5 and {count for count, _ in taken.values()} == {0}, section
+
+
+def test_on_another_number_of_cores_all_is_taken(filled, monkeypatch):
+    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda _: range(17))
+    assert environment.describe()["cores"] == 17
+    change(store__gigabytes=0.1)
+    with redirect_stdout(StringIO()) as printed:
+        run("extract_features", "extract_views")
+    assert all(taken == total for taken, total in from_store(printed.getvalue()).values())
+
+
+def test_another_gpu_is_another_machine(monkeypatch, tmp_path):
+    """Its name, its compute capability, CUDA, cuDNN, the driver, and whether products are rounded to TF32."""
+    details = {"device_name": "NVIDIA H100", "compute_capability": (9, 0)}
+    build = {"cuda_version": "12.5.1", "cudnn_version": "9", "is_cuda_build": True}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda: [PhysicalDevice("/gpu:0", "GPU")])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
+    monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: build)
+    seen = {take_fingerprint([], [])}
+    for values, key, other in (
+        (details, "device_name", "NVIDIA A100"),
+        (details, "compute_capability", (8, 0)),
+        (build, "cuda_version", "12.6.0"),
+        (build, "cudnn_version", "8"),
+    ):
+        monkeypatch.setitem(values, key, other)
+        seen.add(take_fingerprint([], []))
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        seen.add(take_fingerprint([], []))
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(True)
+    monkeypatch.setattr(environment, "NVIDIA_DRIVER", tmp_path / "version")
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15\n")
+    seen.add(take_fingerprint([], []))
+    assert len(seen) == 7
 
 
 def test_another_draw_is_computed_anew(filled, capsys):

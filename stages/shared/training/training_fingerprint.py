@@ -6,7 +6,7 @@ from hashlib import sha256
 import keras
 import numpy as np
 
-from stages.shared.network import freeze_point
+from stages.shared.network import environment, freeze_point
 from stages.shared.network.model_file import renumber
 from stages.shared.pipeline import arrays
 from stages.shared.pipeline.arrays import StoredArray
@@ -36,6 +36,7 @@ def fingerprint_training(
         trained.layers[1].name,
         _digest(take_state(trained)),
         dict(parameters),
+        environment.describe()["cores"],  # on which sums over a batch depend
     ]
     for stored, labels in sets:
         values += [stored.digest(), _digest([labels])]
