@@ -22,6 +22,8 @@ from stages.shared.training.optimizer import RMSprop
 from stages.shared.training.threshold import AIMS, Aim
 from stages.shared.training.training_fingerprint import fingerprint_training
 
+# Bytes of batches that TensorFlow gets at a time. To call it takes as long as a step of a head on pooled features.
+AHEAD = 2**23
 MOST = 10**6  # epochs, and images in a batch: TensorFlow counts steps in 64 bits
 
 
@@ -48,17 +50,39 @@ class Examples(NamedTuple):
 def read_batches(
     stored: StoredArray, labels: np.ndarray, batch_size: int, epoch: int = 0, seed: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield an epoch's batches of `stored` in its dtype, (batch, …), with their labels, (batch,).
+    """Yield an epoch's batches of `stored` in its dtype, some at a time, (batches, batch, …), with their labels.
 
-    Epoch e, from 0, reads view e mod views; with a seed, in an order drawn from (seed, e). The model
-    casts to its own dtype, on all cores and several times faster than NumPy on one.
+    Labels are (batches, batch). A last batch that is smaller comes alone. Epoch e, from 0, reads view
+    e mod views; with a seed, in an order drawn from (seed, e). The model casts to its own dtype, on all
+    cores and several times faster than NumPy on one.
     """
     order = np.arange(len(labels))
     if seed is not None:
         order = np.random.default_rng((seed, epoch)).permutation(order)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        yield stored.read(epoch % stored.views, rows), labels[rows]
+    whole = len(order) - len(order) % batch_size
+    together = max(AHEAD // (batch_size * stored.row_bytes), 1) * batch_size
+    for rows in np.split(order, [*range(together, whole, together), whole]):
+        if len(rows) > 0:
+            shape = -1, min(batch_size, len(rows))
+            read = stored.read(epoch % stored.views, rows)
+            yield read.reshape(*shape, *stored.row_shape), labels[rows].reshape(shape)
+
+
+def in_turn(step: Callable, *parts: tf.TensorSpec) -> Callable:
+    """Return the function that takes `step`, of a model, with each of some batches, (batches, batch, …).
+
+    Such a batch has a tensor for each of `parts`. They are compiled once, for batches of any size.
+    """
+
+    @tf.function(autograph=False, input_signature=parts)
+    def steps(*batches: tf.Tensor) -> None:
+        def take(position: tf.Tensor) -> tuple[tf.Tensor]:
+            step(tuple(part[position] for part in batches))
+            return (position + 1,)
+
+        tf.while_loop(lambda position: position < tf.shape(batches[0])[0], take, (tf.constant(0),))
+
+    return steps
 
 
 class Trained(NamedTuple):
@@ -106,11 +130,18 @@ def train_above(
     optimizer = RMSprop(learning_rate(training, training.epochs * steps))
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
     optimizer.build(model.trainable_variables)
-    train_step = tf.function(model.train_step, reduce_retracing=True)
-    test_step = tf.function(model.test_step, reduce_retracing=True)
+    model.compute_metrics(
+        None, np.zeros((1, 1)), np.zeros((1, model.output_shape[-1]))
+    )  # makes their variables
 
     row_shape = model.input_shape[1:]
     train_set, validation_set = open_set(train, row_shape), open_set(validation, row_shape)
+    truth, weight = tf.TensorSpec((None, None, 1), tf.int64), tf.TensorSpec((None, None), tf.float32)
+    rows = [
+        tf.TensorSpec((None, None, *row_shape), stored.dtype) for stored, _ in (train_set, validation_set)
+    ]
+    train_steps = in_turn(model.train_step, rows[0], truth, weight)
+    test_steps = in_turn(model.test_step, rows[1], truth)
     weights = class_weights(train_set[1], training)
     independent = {"patience_epochs", "threshold_for", *(["epochs"] if training.decay == "none" else [])}
     parameters = training.model_dump(exclude=independent)  # those on which an epoch depends
@@ -126,12 +157,12 @@ def train_above(
             epoch = len(history)
             model.reset_metrics()
             for images, labels in read_batches(*train_set, training.batch_size, epoch, training.seed):
-                train_step((images, labels[:, np.newaxis], weights[labels]))
-                progress.update()
+                train_steps(images, labels[..., np.newaxis], weights[labels])
+                progress.update(len(images))
             trained = model.get_metrics_result()
             model.reset_metrics()
             for images, labels in read_batches(*validation_set, training.batch_size):
-                test_step((images, labels[:, np.newaxis]))
+                test_steps(images, labels[..., np.newaxis])
             validated = model.get_metrics_result()
             history.append(
                 {
