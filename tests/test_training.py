@@ -1,6 +1,7 @@
 """What a training prints, keeps and writes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -18,7 +19,7 @@ from stages.shared.pipeline.splits import read_split
 from stages.shared.training import fit
 from stages.shared.training.fit import Training, class_weights, in_turn, read_batches
 from stages.shared.training.history import write_epochs
-from stages.shared.training.optimizer import RMSprop
+from stages.shared.training.optimizer import CosineDecay, RMSprop
 from tests.conftest import change, refused, run, shows_something, states, write_array
 
 
@@ -170,29 +171,33 @@ def test_epoch_e_reads_view_e_mod_views_and_every_row_once(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_batches_at_a_time_are_steps_of_keras():
+@pytest.mark.parametrize("decay", ["none", "cosine"])
+def test_batches_at_a_time_are_steps_of_keras(decay):
     """To the bit, in order, each with a dropout of its own, whatever their number and size."""
     drawn = np.random.default_rng(0)
-    images, truth = drawn.random((5, 4, 9), "float32"), drawn.integers(0, 2, (5, 4, 1))
-    weights = np.ones((5, 4), "float32")
+    images, truth = drawn.random((97, 4, 9), "float32"), drawn.integers(0, 2, (97, 4, 1))
+    weights = np.ones((97, 4), "float32")
 
-    def model() -> keras.Model:
+    def model(schedule: Callable) -> keras.Model:
         keras.utils.set_random_seed(0)
-        layers = [keras.layers.Dense(6), keras.layers.Dropout(0.5, seed=1), keras.layers.Dense(1, "sigmoid")]
-        made = keras.Sequential([keras.Input((9,)), *layers])
-        made.compile(RMSprop(0.1), "binary_crossentropy", ["accuracy"], jit_compile=False)
-        made.optimizer.build(made.trainable_variables)
-        made.train_on_batch(images[0], truth[0])
+        pixels = keras.Input((9,))
+        hidden = keras.layers.Dropout(0.5, seed=1)(keras.layers.Dense(600)(pixels))
+        made = keras.Model(pixels, keras.layers.Dense(1, "sigmoid")(hidden))
+        optimizer = RMSprop(schedule(0.1, 98) if decay == "cosine" else 0.1)
+        made.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], jit_compile=False)
+        optimizer.build(made.trainable_variables)
+        made.compute_metrics(None, truth[0], truth[0])
         return made
 
-    ours, theirs = model(), model()
+    ours, theirs = model(CosineDecay), model(keras.optimizers.schedules.CosineDecay)
     parts = [tf.TensorSpec((None, None, *kind.shape[2:]), kind.dtype) for kind in (images, truth, weights)]
     steps = in_turn(ours.train_step, *parts)
-    for some in (slice(0, 3), slice(3, 5)):
+    for some in (slice(0, 60), slice(60, 97)):
         steps(images[some], truth[some], weights[some])
     steps(images[:1, :3], truth[:1, :3], weights[:1, :3])
-    for batch in (*zip(images, truth, strict=True), (images[0, :3], truth[0, :3])):
-        theirs.train_on_batch(*batch)
+    step = tf.function(theirs.train_step, reduce_retracing=True)
+    for batch in (*zip(images, truth, weights, strict=True), (images[0, :3], truth[0, :3], weights[0, :3])):
+        step(batch)
     for one, other in zip(ours.variables, theirs.variables, strict=True):
         np.testing.assert_array_equal(one, other)
     assert ours.get_metrics_result() == theirs.get_metrics_result()

@@ -18,7 +18,7 @@ from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section
 from stages.shared.store.results import Store
 from stages.shared.training.checkpoints import Checkpoints, Stopping, put_state, take_state
-from stages.shared.training.optimizer import RMSprop
+from stages.shared.training.optimizer import CosineDecay, RMSprop
 from stages.shared.training.threshold import AIMS, Aim
 from stages.shared.training.training_fingerprint import fingerprint_training
 
@@ -127,7 +127,8 @@ def train_above(
 
     loss = "binary_crossentropy" if model.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
     steps = ceil(len(train.split) / training.batch_size)  # of an epoch
-    optimizer = RMSprop(learning_rate(training, training.epochs * steps))
+    rate = training.learning_rate
+    optimizer = RMSprop(CosineDecay(rate, training.epochs * steps) if training.decay == "cosine" else rate)
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
     optimizer.build(model.trainable_variables)
     model.compute_metrics(
@@ -195,16 +196,6 @@ def open_set(examples: Examples, row_shape: tuple[int, ...]) -> tuple[StoredArra
     """Return the outputs of `examples`, in rows of `row_shape`, and their class indices, (n,) int64."""
     split, outputs = examples
     return StoredArray(outputs, len(split), row_shape), split["class_index"].to_numpy()
-
-
-def learning_rate(training: Training, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Return the constant rate, or one that falls to 0 over `steps` along half a cosine.
-
-    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts (2017).
-    """
-    if training.decay == "cosine":
-        return keras.optimizers.schedules.CosineDecay(training.learning_rate, steps)
-    return training.learning_rate
 
 
 def class_weights(labels: np.ndarray, training: Training) -> np.ndarray:
