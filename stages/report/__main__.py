@@ -18,21 +18,16 @@ from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
 from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.json_and_csv import read_json
-from stages.shared.pipeline.parameters import PartOfSection, read_parameters
+from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import read_split
 from stages.shared.reporting import sentences
 
-Text = Annotated[str, Field(description="a name")]  # which fetch_weights checks
-
-
-class ConvBase(PartOfSection):
-    name: Text
-    weights: Text
+Values = Annotated[dict, Field(description="a section of parameters")]  # which fetch_weights checks
 
 
 class Parameters(ImageInput):
     data: ImagesFolder
-    conv_base: ConvBase
+    conv_base: Values
 
 
 def main(*, splits: Path, metrics: Path, tables: Path, heat_maps: Path, report: Path) -> None:
