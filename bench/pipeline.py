@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 PROJECT = Path(__file__).parents[1]
 STAGES = (
     "fetch_weights split_dataset extract_features audit_leakage extract_views train_head train_augmented fine_tune "
-    "evaluate draw_plots report model_card"
+    "evaluate draw_plots explain report model_card"
 ).split()
 
 

@@ -10,6 +10,7 @@ from stages.shared.pipeline.ending import end_in_a_sentence
 if sys.argv[:1] == ["-m"]:  # python -m stages.NAME or tools.NAME; a test that imports one ends as it wants
     end_in_a_sentence()  # before the rest: that, too, can be stopped
 
+import gc
 import io
 import os
 import subprocess
@@ -19,6 +20,7 @@ from contextlib import chdir, contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
 ENVIRONMENT = {
     # TensorFlow's notices (no CUDA found, CPU features) say nothing about this pipeline.
@@ -28,6 +30,9 @@ ENVIRONMENT = {
     # which are slower, round differently here and there in a batch: results from the store would not fit.
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
+# Keras does without these where they are not installed. To load them takes as long as Keras itself, and what it
+# has for them, wrappers and pictures, no stage uses.
+OPTIONAL = ("matplotlib", "sklearn")
 # Leaves out what TensorFlow writes to standard error before it has read TF_CPP_MIN_LOG_LEVEL. In a process of its
 # own, so that the last words of a TensorFlow that crashes come through.
 FILTER = """
@@ -60,10 +65,10 @@ def without_notices(spec: ModuleSpec) -> Iterator[None]:
 
 @contextmanager
 def without_settings(spec: ModuleSpec) -> Iterator[None]:
-    """Hide the variables KERAS_* and the folder with keras.json, which Keras would read, or write, in the block."""
+    """Hide from Keras in the block its variables, the folder with keras.json, which it would write, and OPTIONAL."""
     hidden = dict.fromkeys(name for name in os.environ if name.startswith("KERAS_"))
     nowhere = os.devnull  # below it no file can be
-    with variables({**hidden, "KERAS_BACKEND": "tensorflow", "KERAS_HOME": nowhere}):
+    with variables({**hidden, "KERAS_BACKEND": "tensorflow", "KERAS_HOME": nowhere}), absent(OPTIONAL):
         yield
 
 
@@ -72,6 +77,33 @@ def with_defaults(spec: ModuleSpec) -> Iterator[None]:
     """Have Matplotlib draw to files, with its own defaults: it reads the matplotlibrc of the working directory."""
     with variables({"MPLBACKEND": "agg"}), chdir(Path(spec.origin or "").with_name("mpl-data")):
         yield
+
+
+@contextmanager
+def absent(names: tuple[str, ...]) -> Iterator[None]:
+    """Have imports of `names` in the block fail as where they are not installed."""
+    loaded = {name: sys.modules.pop(name) for name in names if name in sys.modules}
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    modules.update(dict.fromkeys(names))
+    try:
+        yield
+    finally:
+        for name in names:
+            del modules[name]
+        modules.update(loaded)
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Search nothing for garbage that the block makes, then or later: a library stays, and has millions of objects."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 @contextmanager
@@ -102,7 +134,7 @@ class InContext(MetaPathFinder):
         if name not in CONTEXTS:
             return None
         if (spec := PathFinder.find_spec(name)) and spec.loader:
-            spec.loader.exec_module = CONTEXTS[name](spec)(spec.loader.exec_module)
+            spec.loader.exec_module = without_collecting()(CONTEXTS[name](spec)(spec.loader.exec_module))
         return spec
 
 

@@ -10,16 +10,12 @@ from PIL import Image
 from sklearn.metrics import f1_score, roc_auc_score
 
 from stages.draw_plots.pictures import draw_confusion_matrices
+from stages.shared.evaluation.curves import reliability, roc_curve
 from stages.shared.evaluation.intervals import area, bootstrap, draw_counts, mcnemar
-from stages.shared.evaluation.metrics import (
-    calibration_error,
-    evaluate_predictions,
-    measure,
-    reliability,
-    roc_curve,
-)
+from stages.shared.evaluation.metrics import calibration_error, evaluate_predictions, measure
 from stages.shared.network.prediction import per_class, predict_classes
-from tests.conftest import CLASSES, run, shows_something, states
+from tests.conftest import CLASSES, change, run, search, shows_something, states, write_array
+from tests.test_honesty import read_outputs
 from tools import show_results
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -160,6 +156,33 @@ def test_dollar_signs_in_class_names_are_no_formula(tmp_path):
     measured = {"head": {"confusion_matrix": [[1, 2], [3, 4]]}}
     draw_confusion_matrices(measured, ["$5_$10", "$x$"], tmp_path / "matrices.png")
     assert shows_something(tmp_path / "matrices.png")
+
+
+def test_a_prediction_is_computed_once_for_a_model_and_what_it_sees(trained_copy, tmp_path, capsys):
+    def from_store() -> str:
+        capsys.readouterr()
+        run("evaluate")
+        return search(r"(\d) from the store", capsys.readouterr().out)[1]
+
+    assert from_store() == "0"
+    before = read_outputs("evaluate")
+    change(store__folder=str(tmp_path / "store"), store__gigabytes=1)
+    assert [from_store(), from_store()] == ["0", "3"] and read_outputs("evaluate") == before
+    change(head__units=4)
+    run("train_head")
+    assert from_store() == "2"
+    after = read_outputs("evaluate")
+    assert {path for path in after if after[path] != before[path]} == {
+        "data/evaluation/head_predictions.csv",
+        "data/evaluation/head_roc.csv",
+        "metrics/evaluation.json",
+        "data/records/evaluate/evaluation.json",
+    }
+    activations = Path("data/activations/test.npy")
+    write_array(activations, np.load(activations)[::-1])
+    assert from_store() == "2"
+    table = Path("data/evaluation/fine_tuned_predictions.csv")
+    assert table.read_bytes() != before[str(table)]
 
 
 def test_everything_written_agrees(trained_copy, capsys):

@@ -97,6 +97,15 @@ def test_nothing_that_a_training_or_evaluate_imports_draws():
             assert not re.search(r"(import|from) matplotlib", (PROJECT / module).read_text()), module
 
 
+def test_stages_without_a_network_load_neither_keras_nor_tensorflow():
+    """Which takes longer than all that most of them do."""
+    without = [name for name, stage in STAGES.items() if "stages/shared/network" not in stage["deps"]]
+    assert {"split_dataset", "audit_leakage", "draw_plots", "report", "model_card"} <= set(without)
+    for name in without:
+        for module in imported_modules(main_module(name)):
+            assert not re.search(r"(import|from) (keras|tensorflow)", (PROJECT / module).read_text()), module
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_the_command_names_the_parameters_of_main_and_the_declared_paths(name):
     """A folder stands for what main's docstring says is in it; every path is declared, and each declared one named."""

@@ -18,13 +18,17 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from stages.evaluate import tabulate
+from stages.evaluate.predictions import tabulate
+from stages.explain.grad_cam import grad_cam, last_maps
 from stages.report import examples, results
 from stages.report.charts import draw_learning_curves
+from stages.shared.evaluation.curves import precision_recall_curve, roc_curve
 from stages.shared.evaluation.intervals import mcnemar
-from stages.shared.evaluation.metrics import evaluate_predictions, precision_recall_curve, roc_curve
+from stages.shared.evaluation.metrics import evaluate_predictions
+from stages.shared.evaluation.predictions import read_predictions
 from stages.shared.images.decoding import decode
 from stages.shared.images.opening import opened
+from stages.shared.images.reading import read_pixels
 from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
 from stages.shared.network.model_file import Classifier
@@ -32,7 +36,6 @@ from stages.shared.network.prediction import predict_classes
 from stages.shared.pipeline.json_and_csv import MEASURES
 from stages.shared.pipeline.splits import read_class_names, read_split
 from stages.shared.reporting import sentences
-from stages.shared.reporting.grad_cam import grad_cam, last_maps
 from stages.shared.reporting.thumbnails import as_uri, on_image, overlay
 from stages.shared.training.head import Head, add_head
 from stages.shared.training.history import write_epochs
@@ -50,6 +53,7 @@ from tests.conftest import (
     search,
     split_record,
     states,
+    write_array,
     write_parameters,
 )
 
@@ -98,7 +102,7 @@ def run_and_report(folder: Path, weights: Path) -> None:
         labels = pd.DataFrame({"file": files, "label": np.repeat(LABELS, 15)})
         labels.to_csv("images/labels.csv", index=False)
         place_weights(weights)
-        run(*TRAINED, "report")
+        run(*TRAINED, "explain", "report")
 
 
 @pytest.fixture
@@ -148,6 +152,49 @@ def test_the_same_run_gives_the_same_bytes(inside):
     before = PAGE.read_bytes()
     run("report")
     assert PAGE.read_bytes() == before
+
+
+def test_heat_maps_are_of_the_surest_images_of_each_class(inside):
+    table = pd.read_csv("data/heat_maps/classes.csv")
+    maps = np.load("data/heat_maps/maps.npy")
+    classifier = model_file.load(Path("data/models/fine_tuned.keras"))
+    images, _ = read_predictions(
+        Path("data/evaluation/fine_tuned_predictions.csv"), read_split(Path("data/splits/test.csv"))
+    )
+    images = images.sort_values(["confidence", "path"], ascending=[False, True]).set_index("path")
+    shown = images.loc[table["path"].unique()]
+    for kind, chosen in images.groupby("right"):
+        of_kind = shown[shown["right"] == kind]
+        assert len(of_kind) == min(len(chosen), 6)
+        for index, members in of_kind.groupby("class_index"):
+            surest = chosen[chosen["class_index"] == index].head(len(members))
+            assert members.index.tolist() == surest.index.tolist()
+    assert (
+        shown["right"].is_monotonic_increasing
+        and len(maps) == len(table) == len(shown) + (~shown["right"]).sum()
+    )
+    heat_map = grad_cam(classifier.network)
+    for row, (path, name) in enumerate(table.to_numpy()):
+        image = images.loc[path]
+        pixels = read_pixels(Path("images", path), image["sha256"], classifier.image_input)
+        expected = heat_map(pixels, classifier.class_names.index(name))
+        assert maps.dtype == "float32" and (maps[row] == expected).all()
+        assert name in (image["predicted"], image["label"])
+
+
+def test_heat_maps_of_other_images_end_in_a_sentence(inside):
+    file = Path("data/heat_maps/classes.csv")
+    before = file.read_text()
+    file.write_text(before + "other.png,other\n")
+    write_array(
+        copy := Path("data/heat_maps/maps.npy"), np.repeat(np.load(copy), 2, axis=0)[: before.count("\n")]
+    )
+    try:
+        with refused(file, "rows", "test split"):
+            run("report")
+    finally:
+        run("explain")
+    assert file.read_text() == before
 
 
 def test_an_image_that_has_changed_ends_in_a_sentence(inside):
@@ -206,7 +253,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
 def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path, classes=2, shift=0)
-    run("report")
+    run("explain", "report")
     text = " ".join(Elements(PAGE.read_text()).text.split())
     assert text.count("all 4 test images right") == 3
     assert text.count("No test image is wrong") == 4  # of three models, and among the heat maps
@@ -221,7 +268,7 @@ def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
 def test_many_classes_and_no_right_image(classes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path, classes, shift=1)
-    run("report")
+    run("explain", "report")
     elements = Elements(PAGE.read_text())
     text = " ".join(elements.text.split())
     assert text.count(f"{2 * classes} of {2 * classes} test images wrong; most often") == 3

@@ -159,6 +159,10 @@ FIRST = {
 }
 
 
+ALONE = {  # what reads only a file that stays as it is in a folder where others change
+    "head.*": {"explain"},
+    "leakage.*": {"explain"},
+}
 SAME = {  # what these stages write as before: test images are never augmented, and none has 16 bits
     "augmentation.*": {"data/activations/test.npy"},
     "white_16_bit": {"data/splits", "data/features", "data/default_activations"},
@@ -184,7 +188,7 @@ def test_first_stages_of_a_row(reproduced, row):
     assert {path for path in same if not path.startswith(UNCHANGED)} == SAME.get(row, set())
     keys = {key for key in CHANGES[row]} | {key.split(".")[0] for key in CHANGES[row]}
     named = {name for name, stage in PIPELINE["stages"].items() if keys & set(stage.get("params", []))}
-    assert with_what_follows(named) == RERUNS[row]
+    assert with_what_follows(named) - ALONE.get(row, set()) == RERUNS[row]
 
 
 def test_a_comment_runs_only_the_stages_that_name_the_folder(reproduced):

@@ -173,7 +173,7 @@ def test_two_branches_merge(repository, tmp_path):
         (
             "faster",
             {"fine_tune.learning_rate": 1e-3},
-            {"fine_tune", "evaluate", "draw_plots", "report", "model_card"},
+            {"fine_tune", "evaluate", "draw_plots", "explain", "report", "model_card"},
         ),
     ):
         run_in(project, "git", "checkout", "--quiet", "-b", branch, "main")

@@ -1,12 +1,14 @@
 """What a training prints, keeps and writes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
 from stages.draw_plots.pictures import draw_learning_curves
@@ -14,9 +16,10 @@ from stages.shared.network import model_file
 from stages.shared.network.freeze_point import above
 from stages.shared.pipeline.arrays import StoredArray
 from stages.shared.pipeline.splits import read_split
-from stages.shared.training.fit import Training, class_weights, read_batches
+from stages.shared.training import fit
+from stages.shared.training.fit import Training, class_weights, in_turn, read_batches
 from stages.shared.training.history import write_epochs
-from stages.shared.training.optimizer import RMSprop
+from stages.shared.training.optimizer import CosineDecay, RMSprop
 from tests.conftest import change, refused, run, shows_something, states, write_array
 
 
@@ -150,18 +153,54 @@ def test_class_weights_change_what_is_learnt(extracted):
     assert Path("data/models/head.keras").read_bytes() not in (plain, unbalanced)
 
 
-def test_epoch_e_reads_view_e_mod_views_and_every_row_once(tmp_path):
+@pytest.mark.parametrize(("ahead", "shapes"), [(1, [(1, 3), (1, 3), (1, 1)]), (2**23, [(2, 3), (1, 1)])])
+def test_epoch_e_reads_view_e_mod_views_and_every_row_once(tmp_path, monkeypatch, ahead, shapes):
+    monkeypatch.setattr(fit, "AHEAD", ahead)
     write_array(tmp_path / "views.npy", np.arange(3 * 7).reshape(3, 7, 1), leading=2)
     views = StoredArray(tmp_path / "views.npy", 7, (1,))
     orders = []
     for epoch in range(5):
         batches = list(read_batches(views, np.arange(7), 3, epoch, seed=5))
-        assert [len(labels) for _, labels in batches] == [3, 3, 1]
-        rows = np.concatenate([images for images, _ in batches])[:, 0]
-        labels = np.concatenate([labels for _, labels in batches])
+        assert [labels.shape for _, labels in batches] == shapes
+        assert [images.shape for images, _ in batches] == [(*shape, 1) for shape in shapes]
+        rows = np.concatenate([images.ravel() for images, _ in batches])
+        labels = np.concatenate([labels.ravel() for _, labels in batches])
         assert (rows == (epoch % 3) * 7 + labels).all() and sorted(labels) == list(range(7))
         orders.append(tuple(labels))
     assert len(set(orders)) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decay", ["none", "cosine"])
+def test_batches_at_a_time_are_steps_of_keras(decay):
+    """To the bit, in order, each with a dropout of its own, whatever their number and size."""
+    drawn = np.random.default_rng(0)
+    images, truth = drawn.random((97, 4, 9), "float32"), drawn.integers(0, 2, (97, 4, 1))
+    weights = np.ones((97, 4), "float32")
+
+    def model(schedule: Callable) -> keras.Model:
+        keras.utils.set_random_seed(0)
+        pixels = keras.Input((9,))
+        hidden = keras.layers.Dropout(0.5, seed=1)(keras.layers.Dense(600)(pixels))
+        made = keras.Model(pixels, keras.layers.Dense(1, "sigmoid")(hidden))
+        optimizer = RMSprop(schedule(0.1, 98) if decay == "cosine" else 0.1)
+        made.compile(optimizer, "binary_crossentropy", metrics=["accuracy"], jit_compile=False)
+        optimizer.build(made.trainable_variables)
+        made.compute_metrics(None, truth[0], truth[0])
+        return made
+
+    ours, theirs = model(CosineDecay), model(keras.optimizers.schedules.CosineDecay)
+    parts = [tf.TensorSpec((None, None, *kind.shape[2:]), kind.dtype) for kind in (images, truth, weights)]
+    steps = in_turn(ours.train_step, *parts)
+    for some in (slice(0, 60), slice(60, 97)):
+        steps(images[some], truth[some], weights[some])
+    steps(images[:1, :3], truth[:1, :3], weights[:1, :3])
+    step = tf.function(theirs.train_step, reduce_retracing=True)
+    for batch in (*zip(images, truth, weights, strict=True), (images[0, :3], truth[0, :3], weights[0, :3])):
+        step(batch)
+    for one, other in zip(ours.variables, theirs.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert ours.get_metrics_result() == theirs.get_metrics_result()
 
 
 def test_metrics_and_curves_can_be_read_after_every_epoch(extracted, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import run, variables_for
 from tests.test_honesty import read_outputs
 
-STAGES = ("extract_features", "audit_leakage", "train_head", "draw_plots", "report")
+STAGES = ("extract_features", "audit_leakage", "train_head", "draw_plots", "explain", "report")
 RUN = f"from tests.conftest import run; run{STAGES}"  # one process, as to load the libraries takes longest
 KERAS = {"floatx": "float16", "epsilon": "small", "backend": "torch", "image_data_format": "channels_first"}
 MATPLOTLIB = "backend: tkagg\nfont.size: 20\naxes.facecolor: red\nsavefig.bbox: tight\naxes.grid: True\n"
@@ -41,7 +41,7 @@ def users_home(tmp_path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_results_and_pictures_have_the_same_bytes(trained_copy, users_home):
-    run("draw_plots", "report")
+    run("draw_plots", "explain", "report")
     before = read_outputs(*STAGES)
     assert {"data/features/train.npy", "metrics/roc_curves.png", "metrics/report.html"} <= set(before)
     Path("matplotlibrc").write_text(MATPLOTLIB)
@@ -74,3 +74,25 @@ def test_processes_that_a_stage_starts_see_what_the_user_has_set(users_home, tmp
     ended = call(LOADED, users_home)
     assert ended.stdout == "float32 tensorflow None 10.0\nset()\n"
     assert not (tmp_path / "home/.keras").exists()
+
+
+UNUSED = """
+import gc, sys
+import stages
+{before}
+import keras
+print(sorted({{"matplotlib", "sklearn"}} & set(sys.modules)))
+print(gc.isenabled(), gc.get_freeze_count() > 10**5)
+import matplotlib, sklearn
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "loaded"), [("", []), ("import sklearn", ["sklearn"]), ("import tensorflow", [])]
+)
+def test_keras_is_loaded_without_what_no_stage_uses(before, loaded):
+    """So a process with it starts, and ends, in half the time. Others find those libraries, and garbage is collected."""
+    ended = call(UNUSED.format(before=before), {})
+    assert ended.stdout == f"{loaded}\nTrue True\n", ended.stderr
+    assert ended.returncode == 0

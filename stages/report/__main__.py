@@ -5,39 +5,36 @@ The page needs no other file and no network, and runs no script.
 
 from operator import itemgetter
 from pathlib import Path
+from typing import Annotated
 
-import keras
+from pydantic import Field
 
 from stages.report.charts import draw_all
 from stages.report.examples import choose_samples, look
 from stages.report.page import render
 from stages.report.results import describe, read_results
 from stages.shared.images.reading import ImagesFolder
-from stages.shared.network import environment, model_file
-from stages.shared.network.conv_base import Name, Weights
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
+from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.json_and_csv import read_json
-from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
+from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import read_split
 from stages.shared.reporting import sentences
 
-
-class ConvBase(PartOfSection):
-    name: Name
-    weights: Weights
+Values = Annotated[dict, Field(description="a section of parameters")]  # which fetch_weights checks
 
 
-class Parameters(Sections):
+class Parameters(ImageInput):
     data: ImagesFolder
-    conv_base: ConvBase
+    conv_base: Values
 
 
-def main(*, splits: Path, metrics: Path, tables: Path, fine_tuned: Path, report: Path) -> list[keras.Model]:
-    """Write the page and return the network that ran.
+def main(*, splits: Path, metrics: Path, tables: Path, heat_maps: Path, report: Path) -> None:
+    """Write the page.
 
     Reads:  splits/{train,test}.csv, the images that they name, metrics/{split,leakage,evaluation}.json,
-            metrics/{head,augmented,fine_tuned}_curves.csv, tables/*.csv, the fine-tuned model (.keras)
+            metrics/{head,augmented,fine_tuned}_curves.csv, tables/*.csv, heat_maps/{classes.csv,maps.npy}
     Writes: report (.html)
     """
     parameters = read_parameters(Parameters)
@@ -46,9 +43,9 @@ def main(*, splits: Path, metrics: Path, tables: Path, fine_tuned: Path, report:
     split, leakage = read_json(metrics / "split.json"), read_json(metrics / "leakage.json")
     results, differences = read_results(metrics, tables, test)
     measured = {model: result.metrics for model, result in results.items()}
-    classifier = model_file.load(fine_tuned)
-    class_names, white = classifier.class_names, classifier.image_input.white_16_bit
-    looks, cells = look(classifier, results["fine_tuned"].images, folder)
+    class_names = [found["class"] for found in measured["head"]["per_class"]]
+    white = parameters.white_16_bit
+    looks, cells = look(results["fine_tuned"].images, heat_maps, folder, parameters)
     largest = max(split["per_class"], key=itemgetter("train"))
     baseline = largest["test"] / len(test)
     page = render(
@@ -58,7 +55,7 @@ def main(*, splits: Path, metrics: Path, tables: Path, fine_tuned: Path, report:
         labels=sentences.LABELS,
         techniques=sentences.TECHNIQUES,
         conv_base=parameters.conv_base,
-        image_size=classifier.image_input.image_size,
+        image_size=parameters.image_size,
         split=split,
         data=[
             *sentences.describe_data(split),
@@ -80,8 +77,7 @@ def main(*, splits: Path, metrics: Path, tables: Path, fine_tuned: Path, report:
     with atomic_write(report) as file:
         file.write_text(page, encoding="utf-8")
     print(f"{report}: {len(page) / 1e6:.1f} MB")
-    return [classifier.network]
 
 
 if __name__ == "__main__":
-    run(main, environment=environment.record)
+    run(main)

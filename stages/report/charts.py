@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stages.report.results import Result
+from stages.shared.evaluation.curves import precision_recall_curve, reliability
 from stages.shared.evaluation.intervals import wilson
-from stages.shared.evaluation.metrics import precision_recall_curve, reliability
 from stages.shared.reporting.sentences import LABELS
 
 # What a colour of the drawing is in the light and in the dark scheme. The three models' and the two splits'

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from stages.shared.images.decoding import decode
-from stages.shared.images.fit import resize
 from stages.shared.images.opening import opened
 from stages.shared.images.reading import read_unchanged
-from stages.shared.network.model_file import Classifier
+from stages.shared.pipeline.arrays import StoredArray, open_array
+from stages.shared.pipeline.damage import damaged
+from stages.shared.pipeline.image_input import ImageInput
+from stages.shared.pipeline.json_and_csv import HEAT_MAPS, read_table
 from stages.shared.reporting import sentences
-from stages.shared.reporting.grad_cam import grad_cam
 from stages.shared.reporting.thumbnails import SIDE, as_uri, on_image, overlay, thumbnail
 
 SAMPLES = 60  # sample images, over all classes
@@ -39,31 +40,28 @@ def show(images: pd.DataFrame, folder: Path, white_16_bit: int) -> list[dict]:
 
 
 def look(
-    classifier: Classifier, images: pd.DataFrame, folder: Path
+    images: pd.DataFrame, heat_maps: Path, folder: Path, image_input: ImageInput
 ) -> tuple[dict[str, list[dict]], tuple[int, ...]]:
-    """Return wrong and right images with heat maps, and the size of the maps in cells.
-
-    The surest of each true class in turn, with a map of the predicted class and, where that is
-    wrong, one of the true class.
-    """
-    heat_map, cells = grad_cam(classifier.network), ()
-    image_input = classifier.image_input
+    """Return the wrong and right `images` that have heat maps, with them, and the size of the maps in cells."""
+    table = read_table(heat_maps / "classes.csv", HEAT_MAPS)
+    cells = open_array(heat_maps / "maps.npy").shape[1:]
+    maps = StoredArray(heat_maps / "maps.npy", len(table), cells).read(0, range(len(table)))
+    found = table.merge(images, on="path")
+    if len(found) < len(table):
+        raise damaged(heat_maps / "classes.csv", "its rows are not those of the test split")
     looks: dict[str, list[dict]] = {"wrong": [], "right": []}
-    for kind, chosen in (("wrong", ~images["right"]), ("right", images["right"])):
-        surest = images[chosen].sort_values(["confidence", "path"], ascending=[False, True])
-        in_turn = surest.groupby("class_index").cumcount().sort_values(kind="stable").index[:SHOWN]
-        for _, image in surest.loc[in_turn].iterrows():
-            with opened(read_unchanged(folder / image["path"], image["sha256"])) as file:
-                picture = decode(file, image_input.white_16_bit)
-                pixels = resize(picture, image_input)
-                picture.thumbnail((SIDE, SIDE))
-                picture = picture.copy()
-            heats = []
-            for name in dict.fromkeys((image["predicted"], image["label"])):
-                heat = heat_map(pixels, classifier.class_names.index(name))
-                cells = heat.shape
-                placed = on_image(heat, *picture.size, image_input)
-                place = sentences.describe_place(placed)
-                heats.append({"name": name, "place": place, "uri": overlay(np.asarray(picture), placed)})
-            looks[kind].append({**image, "uri": as_uri(picture), "heats": heats})
+    for _, rows in found.groupby("path", sort=False):
+        image = rows.iloc[0]
+        with opened(read_unchanged(folder / image["path"], image["sha256"])) as file:
+            picture = decode(file, image_input.white_16_bit)
+            picture.thumbnail((SIDE, SIDE))
+            picture = picture.copy()
+        heats = []
+        for heat, name in zip(maps[rows.index], rows["class"], strict=True):
+            placed = on_image(heat, *picture.size, image_input)
+            place = sentences.describe_place(placed)
+            heats.append({"name": name, "place": place, "uri": overlay(np.asarray(picture), placed)})
+        looks["right" if image["right"] else "wrong"].append(
+            {**image, "uri": as_uri(picture), "heats": heats}
+        )
     return looks, cells

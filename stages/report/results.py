@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from stages.report.examples import SHOWN, show
-from stages.shared.evaluation.metrics import reliability
-from stages.shared.pipeline.damage import damaged
-from stages.shared.pipeline.json_and_csv import CURVES, PREDICTIONS, ROC, read_json, read_table
+from stages.shared.evaluation.curves import reliability
+from stages.shared.evaluation.predictions import read_predictions
+from stages.shared.pipeline.json_and_csv import CURVES, ROC, read_json, read_table
 from stages.shared.reporting import sentences
 
 
@@ -37,28 +37,6 @@ def read_results(metrics: Path, tables: Path, test: pd.DataFrame) -> tuple[dict[
         for model, found in measured.items()
     }
     return results, differences
-
-
-def read_predictions(file: Path, test: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return what a model predicts for the images of `test`, in their order.
-
-    A table of path, label, class_index, sha256, predicted, confidence (the
-    probability of the predicted class), of_label (that of the true one) and right; and
-    probabilities, (n, classes) float32. Raises UserError where the table is not that of these images.
-    """
-    table = read_table(file, PREDICTIONS)
-    probabilities = table.drop(columns=list(PREDICTIONS)).to_numpy("float32")
-    index = dict(zip(test["label"], test["class_index"], strict=True))
-    predicted = table["predicted"].map(index)
-    if predicted.isna().any() or not table[["path", "label"]].equals(test[["path", "label"]]):
-        raise damaged(file, "its rows are not those of the test split")
-    images = test.assign(
-        predicted=table["predicted"],
-        confidence=probabilities[np.arange(len(test)), predicted].astype("float64"),
-        of_label=probabilities[np.arange(len(test)), test["class_index"]],
-        right=table["predicted"] == table["label"],
-    )
-    return images, probabilities
 
 
 def describe(model: str, result: Result, class_names: list[str], folder: Path, white_16_bit: int) -> dict:

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from stages.evaluate import Parameters as FreezePoint
+from stages.evaluate.__main__ import Parameters as FreezePoint
 from stages.extract_views.__main__ import Parameters as Views
 from stages.extract_views.int8 import check_installed
 from stages.fetch_weights.__main__ import Parameters as Weights

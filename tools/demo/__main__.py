@@ -21,6 +21,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from stages.explain.grad_cam import grad_cam
 from stages.shared.images.decoding import decode
 from stages.shared.images.fit import resize
 from stages.shared.images.opening import fault_of, opened
@@ -29,7 +30,6 @@ from stages.shared.network.inference import compiled
 from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import per_class, predict_classes
 from stages.shared.pipeline.command import UserError
-from stages.shared.reporting.grad_cam import grad_cam
 from stages.shared.reporting.sentences import LABELS, MODELS, describe_place, quoted
 from stages.shared.reporting.thumbnails import as_uri, on_image, overlay
 from tools.demo.server import Server

@@ -1,5 +1,6 @@
 """How a stage is called, and how it ends when the user's data or parameters are wrong."""
 
+import gc
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
@@ -49,3 +50,4 @@ def run(main: Callable[..., Any], **afterwards: Callable[[Any, Path], None]) -> 
     except OSError as error:
         raise UserError(f"{error.filename or 'a file'}: {error.strerror or error}.") from None
     print(f"took {time.monotonic() - started:.0f} s")
+    gc.freeze()  # Python would search all that there is for garbage before it ends

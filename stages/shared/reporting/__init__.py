@@ -1,1 +1,1 @@
-"""What results say, in words and heat maps: for report, model_card and the demo."""
+"""What results say, in words and pictures: for report, model_card and the demo."""

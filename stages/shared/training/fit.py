@@ -18,11 +18,13 @@ from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section
 from stages.shared.store.results import Store
 from stages.shared.training.checkpoints import Checkpoints, Stopping, put_state, take_state
-from stages.shared.training.optimizer import RMSprop
+from stages.shared.training.optimizer import CosineDecay, RMSprop
 from stages.shared.training.threshold import AIMS, Aim
 from stages.shared.training.training_fingerprint import fingerprint_training
 from stages.shared.training.weight_gradient import as_products
 
+# Bytes of batches that TensorFlow gets at a time. To call it takes as long as a step of a head on pooled features.
+AHEAD = 2**23
 MOST = 10**6  # epochs, and images in a batch: TensorFlow counts steps in 64 bits
 
 
@@ -49,17 +51,39 @@ class Examples(NamedTuple):
 def read_batches(
     stored: StoredArray, labels: np.ndarray, batch_size: int, epoch: int = 0, seed: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield an epoch's batches of `stored` in its dtype, (batch, …), with their labels, (batch,).
+    """Yield an epoch's batches of `stored` in its dtype, some at a time, (batches, batch, …), with their labels.
 
-    Epoch e, from 0, reads view e mod views; with a seed, in an order drawn from (seed, e). The model
-    casts to its own dtype, on all cores and several times faster than NumPy on one.
+    Labels are (batches, batch). A last batch that is smaller comes alone. Epoch e, from 0, reads view
+    e mod views; with a seed, in an order drawn from (seed, e). The model casts to its own dtype, on all
+    cores and several times faster than NumPy on one.
     """
     order = np.arange(len(labels))
     if seed is not None:
         order = np.random.default_rng((seed, epoch)).permutation(order)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        yield stored.read(epoch % stored.views, rows), labels[rows]
+    whole = len(order) - len(order) % batch_size
+    together = max(AHEAD // (batch_size * stored.row_bytes), 1) * batch_size
+    for rows in np.split(order, [*range(together, whole, together), whole]):
+        if len(rows) > 0:
+            shape = -1, min(batch_size, len(rows))
+            read = stored.read(epoch % stored.views, rows)
+            yield read.reshape(*shape, *stored.row_shape), labels[rows].reshape(shape)
+
+
+def in_turn(step: Callable, *parts: tf.TensorSpec) -> Callable:
+    """Return the function that takes `step`, of a model, with each of some batches, (batches, batch, …).
+
+    Such a batch has a tensor for each of `parts`. They are compiled once, for batches of any size.
+    """
+
+    @tf.function(autograph=False, input_signature=parts)
+    def steps(*batches: tf.Tensor) -> None:
+        def take(position: tf.Tensor) -> tuple[tf.Tensor]:
+            step(tuple(part[position] for part in batches))
+            return (position + 1,)
+
+        tf.while_loop(lambda position: position < tf.shape(batches[0])[0], take, (tf.constant(0),))
+
+    return steps
 
 
 class Trained(NamedTuple):
@@ -104,14 +128,22 @@ def train_above(
 
     loss = "binary_crossentropy" if model.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
     steps = ceil(len(train.split) / training.batch_size)  # of an epoch
-    optimizer = RMSprop(learning_rate(training, training.epochs * steps))
+    rate = training.learning_rate
+    optimizer = RMSprop(CosineDecay(rate, training.epochs * steps) if training.decay == "cosine" else rate)
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
     optimizer.build(model.trainable_variables)
-    train_step = tf.function(as_products(model)(model.train_step), reduce_retracing=True)
-    test_step = tf.function(model.test_step, reduce_retracing=True)
+    model.compute_metrics(
+        None, np.zeros((1, 1)), np.zeros((1, model.output_shape[-1]))
+    )  # makes their variables
 
     row_shape = model.input_shape[1:]
     train_set, validation_set = open_set(train, row_shape), open_set(validation, row_shape)
+    truth, weight = tf.TensorSpec((None, None, 1), tf.int64), tf.TensorSpec((None, None), tf.float32)
+    rows = [
+        tf.TensorSpec((None, None, *row_shape), stored.dtype) for stored, _ in (train_set, validation_set)
+    ]
+    train_steps = in_turn(as_products(model)(model.train_step), rows[0], truth, weight)
+    test_steps = in_turn(model.test_step, rows[1], truth)
     weights = class_weights(train_set[1], training)
     independent = {"patience_epochs", "threshold_for", *(["epochs"] if training.decay == "none" else [])}
     parameters = training.model_dump(exclude=independent)  # those on which an epoch depends
@@ -127,12 +159,12 @@ def train_above(
             epoch = len(history)
             model.reset_metrics()
             for images, labels in read_batches(*train_set, training.batch_size, epoch, training.seed):
-                train_step((images, labels[:, np.newaxis], weights[labels]))
-                progress.update()
+                train_steps(images, labels[..., np.newaxis], weights[labels])
+                progress.update(len(images))
             trained = model.get_metrics_result()
             model.reset_metrics()
             for images, labels in read_batches(*validation_set, training.batch_size):
-                test_step((images, labels[:, np.newaxis]))
+                test_steps(images, labels[..., np.newaxis])
             validated = model.get_metrics_result()
             history.append(
                 {
@@ -165,16 +197,6 @@ def open_set(examples: Examples, row_shape: tuple[int, ...]) -> tuple[StoredArra
     """Return the outputs of `examples`, in rows of `row_shape`, and their class indices, (n,) int64."""
     split, outputs = examples
     return StoredArray(outputs, len(split), row_shape), split["class_index"].to_numpy()
-
-
-def learning_rate(training: Training, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Return the constant rate, or one that falls to 0 over `steps` along half a cosine.
-
-    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts (2017).
-    """
-    if training.decay == "cosine":
-        return keras.optimizers.schedules.CosineDecay(training.learning_rate, steps)
-    return training.learning_rate
 
 
 def class_weights(labels: np.ndarray, training: Training) -> np.ndarray:

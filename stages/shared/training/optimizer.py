@@ -1,6 +1,7 @@
-"""RMSprop in one pass over memory."""
+"""RMSprop in one pass over memory, and the decay of its learning rate."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -28,3 +29,19 @@ class RMSprop(keras.optimizers.RMSprop):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+
+class CosineDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that falls to 0 over `steps` along half a cosine.
+
+    Source: Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts (2017).
+    As keras.optimizers.schedules.CosineDecay, whose constants TensorFlow multiplies with one another in
+    some graphs and not in others, which changes the last bit: here they are multiplied before.
+    """
+
+    def __init__(self, rate: float, steps: int) -> None:
+        self.rate = rate
+        self.radians = np.float32(np.pi) / np.float32(steps)  # a step
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self.rate * (0.5 * (1 + tf.cos(tf.cast(step, "float32") * self.radians)))

@@ -8,25 +8,27 @@ from itertools import combinations
 from pathlib import Path
 
 import keras
-import numpy as np
-import pandas as pd
 
+from stages.evaluate.predictions import predict_once, tabulate
+from stages.shared.evaluation.curves import roc_curve
 from stages.shared.evaluation.intervals import mcnemar
-from stages.shared.evaluation.metrics import accuracy_without, evaluate_predictions, roc_curve
+from stages.shared.evaluation.metrics import accuracy_without, evaluate_predictions
 from stages.shared.network import environment, model_file
 from stages.shared.network.conv_base import BaseName
 from stages.shared.network.freeze_point import FreezePoint, base_output
-from stages.shared.network.prediction import predict_classes, predict_stored
+from stages.shared.network.prediction import predict_classes
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
 from stages.shared.pipeline.json_and_csv import NEAR_DUPLICATES, read_table
 from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
+from stages.shared.store.results import Store
 
 
 class Parameters(Sections):
     conv_base: BaseName
     fine_tune: FreezePoint
+    store: Store
 
 
 def main(
@@ -58,9 +60,11 @@ def main(
         ("augmented", augmented, features, base_output(augmented.network)),
         ("fine_tuned", fine_tuned, activations, through),
     )
-    measured, right = {}, {}
+    measured, right, from_store = {}, {}, 0
     for name, (network, class_names, threshold, _), outputs, layer in table:
-        probabilities = predict_stored(network, layer, test, outputs)
+        file = models / f"{name}.keras"
+        probabilities, known = predict_once(file, network, layer, test, outputs, parameters.store)
+        from_store += known
         predicted = predict_classes(probabilities, threshold)
         right[name] = predicted == truth
         measured[name] = evaluate_predictions(truth, probabilities, class_names, threshold)
@@ -75,16 +79,8 @@ def main(
         for before, after in combinations(measured, 2)
     ]
     write_json(metrics, {**measured, "differences": differences})
-    print(f"{metrics}, {tables}: {len(test)} test images")
+    print(f"{metrics}, {tables}: {len(test)} test images, seen by 3 models; {from_store} from the store")
     return [head.network, augmented.network, fine_tuned.network]
-
-
-def tabulate(
-    split: pd.DataFrame, predicted: np.ndarray, probabilities: np.ndarray, class_names: list[str]
-) -> pd.DataFrame:
-    """Return path, label, predicted and a probability per class, a row an image."""
-    columns = {f"probability_{name}": probabilities[:, index] for index, name in enumerate(class_names)}
-    return split[["path", "label"]].assign(predicted=np.array(class_names)[predicted], **columns)
 
 
 if __name__ == "__main__":

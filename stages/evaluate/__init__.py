@@ -1,0 +1,1 @@
+"""Predictions of the test split, and how good they are."""

@@ -1,0 +1,1 @@
+"""Heat maps: what in an image speaks for a class."""
