@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tensorflow.config import PhysicalDevice
 
 from stages.shared.images.reading import BLOCK
 from stages.shared.network import environment
@@ -360,7 +359,9 @@ def test_another_gpu_is_another_machine(monkeypatch, tmp_path):
     """Its name, its compute capability, CUDA, cuDNN, the driver, and whether products are rounded to TF32."""
     details = {"device_name": "NVIDIA H100", "compute_capability": (9, 0)}
     build = {"cuda_version": "12.5.1", "cudnn_version": "9", "is_cuda_build": True}
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda: [PhysicalDevice("/gpu:0", "GPU")])
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda: [tf.config.PhysicalDevice("/gpu:0", "GPU")]
+    )
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
     monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: build)
     seen = {take_fingerprint([], [])}
