@@ -10,6 +10,7 @@ import keras.src.utils.file_utils
 import pytest
 from ruamel.yaml import YAML
 
+from stages.extract_views import int8
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import ARCHITECTURES
 from tests.conftest import PROJECT, change, class_folders, draw_images, refused, states
@@ -117,6 +118,13 @@ def test_a_base_that_does_not_take_the_images_or_cannot_be_cut_there():
     )
     assert states(too_small, "image_size is 64", "xception", 71)
     assert states(no_cut, "fine_tune.freeze_through", "does not cut", "add_10")
+
+
+def test_views_in_int8_without_the_libraries(monkeypatch):
+    monkeypatch.setattr(int8, "find_spec", lambda _: None)
+    assert problems(the_network, augmentation__precision="auto", conv_base__weights="random") == []
+    (said,) = problems(the_network, augmentation__precision="int8")
+    assert states(said, "augmentation.precision", "OpenVINO", "base")
 
 
 def test_of_three_classes_a_threshold_is_refused():

@@ -3,22 +3,23 @@
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from pydantic import Field
 
-from stages.evaluate.__main__ import Parameters as FreezePoint
 from stages.extract_views.__main__ import Parameters as Views
 from stages.extract_views.int8 import check_installed
 from stages.fetch_weights.__main__ import Parameters as Weights
 from stages.fetch_weights.imagenet import IMAGE_SIZE
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import ARCHITECTURES, BaseName
-from stages.shared.network.freeze_point import check_cut
+from stages.shared.network.freeze_point import FreezePoint, check_cut
 from stages.shared.pipeline.arrays import check_room
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_input import ImageSize
-from stages.shared.pipeline.parameters import Sections, read_parameters
+from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
 from tools.check.findings import Findings
 from tools.check.project import Project
 from tools.check.weights import can_download, find_imagenet_weights
@@ -34,6 +35,18 @@ class Size(Name):
     image_size: ImageSize
 
 
+class Cut(Sections):
+    fine_tune: FreezePoint
+
+
+class Precision(PartOfSection):
+    precision: Any = Field(description="auto, int8 or base")
+
+
+class Augmented(Sections):
+    augmentation: Precision
+
+
 def check_network(project: Project, images: Mapping[str, float] | None, findings: Findings) -> None:
     """Find what the conv base will not do, given about how many images each split gets."""
     with findings.collect():
@@ -42,9 +55,9 @@ def check_network(project: Project, images: Mapping[str, float] | None, findings
             base = conv_base.build(name, read_parameters(Size).image_size)
         base = base or conv_base.build(name, IMAGE_SIZE)
         with findings.collect():
-            check_cut(base, read_parameters(FreezePoint).fine_tune.layer(name), name)
+            check_cut(base, read_parameters(Cut).fine_tune.layer(name), name)
         with findings.collect():
-            check_installed(read_parameters(Views).augmentation.precision)
+            check_installed(read_parameters(Augmented).augmentation.precision)
         with findings.collect():
             findings.checked.append(f"{name} (weights: {find_weights(base, project, findings)})")
         if images and not findings.problems:
