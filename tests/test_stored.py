@@ -91,7 +91,7 @@ def test_all_is_hashed_and_nothing_written(project):
     assert float(counted[2]) == pytest.approx(sum(everything.values()) / 1e9, abs=0.006)
 
 
-@pytest.mark.parametrize("kind", ["symlink", "copy"])
+@pytest.mark.parametrize("kind", ["hardlink", "symlink", "copy"])
 def test_damaged_results_come_back_as_they_were(project, kind):
     """A single file, a file in a folder, and one that two outputs share."""
     link_by(project, kind)
@@ -198,7 +198,7 @@ def test_an_output_that_is_nowhere(project):
     assert len(found_wrong(project, *STORED)) == 1  # the views stay local: each machine computes them
 
 
-@pytest.mark.parametrize("kind", ["shared folder", "S3"])
+@pytest.mark.parametrize("kind", REMOTES)
 def test_a_remote_that_lost_objects(kind, repository, tmp_path, monkeypatch):
     with REMOTES[kind](tmp_path) as (url, shared, own):
         a = shutil.copytree(repository, tmp_path / "A", symlinks=True)
