@@ -10,7 +10,7 @@ import keras.src.utils.file_utils
 import pytest
 from ruamel.yaml import YAML
 
-from stages.extract_views import int8
+from stages.extract_views import passes
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import ARCHITECTURES
 from tests.conftest import PROJECT, change, class_folders, draw_images, refused, states
@@ -121,7 +121,7 @@ def test_a_base_that_does_not_take_the_images_or_cannot_be_cut_there():
 
 
 def test_views_in_int8_without_the_libraries(monkeypatch):
-    monkeypatch.setattr(int8, "find_spec", lambda _: None)
+    monkeypatch.setattr(passes, "find_spec", lambda _: None)
     assert problems(the_network, augmentation__precision="auto", conv_base__weights="random") == []
     (said,) = problems(the_network, augmentation__precision="int8")
     assert states(said, "augmentation.precision", "OpenVINO", "base")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.extract_views import int8
+from stages.extract_views import passes
 from stages.extract_views.__main__ import Parameters
 from stages.extract_views.int8 import CALIBRATION, HELD_BACK, QuantizedBase
 from stages.shared.images.reading import BLOCK
@@ -33,7 +33,7 @@ from tests.conftest import (
     write_parameters,
 )
 
-pytestmark = pytest.mark.skipif(not int8.is_installed(), reason="OpenVINO is not installed")
+pytestmark = pytest.mark.skipif(not passes.is_installed(), reason="OpenVINO is not installed")
 
 VNNI = "flags : sse avx512f avx512_vnni"
 VIEWS = [Path("data/views") / f"{name}.npy" for name in ("features", "activations")]
@@ -74,7 +74,7 @@ def project(extracted_once, tmp_path, monkeypatch) -> Path:
     """A workspace with views in the base's own precision, those in int8 in its store, and a processor with VNNI."""
     subprocess.run(["cp", "--archive", f"{extracted_once}/.", tmp_path], check=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(int8, "describe_processor", lambda: VNNI)
+    monkeypatch.setattr(passes, "describe_processor", lambda: VNNI)
     return tmp_path
 
 
@@ -106,10 +106,26 @@ def test_views_are_near_and_all_else_is_as_it_was(project):
     assert '"views": "int8, openvino ' in Path("data/environment/extract_views.json").read_text()
 
 
+def test_the_pixels_alone_are_not_rounded(project):
+    import openvino  # not installed everywhere
+
+    parameters, weights = read_parameters(Parameters), Path("data/weights/conv_base.weights.h5")
+    base = conv_base.load(parameters.conv_base, SIZE, weights)
+    quantized = QuantizedBase(base, weights, read_split(Path("data/splits/train.csv")), parameters)
+    network = quantized._network((base.layers[-1].name, ARCHITECTURES["vgg16"].freeze_through))
+    model = openvino.Core().read_model(network.model, network.weights)
+    weights_from = [
+        operation.input_value(1).get_node().get_type_name()
+        for operation in model.get_ordered_ops()
+        if operation.get_type_name() == "Convolution"
+    ]
+    assert weights_from == ["Constant"] + 12 * ["Multiply"]  # by the step from one of 256 numbers to the next
+
+
 @pytest.mark.parametrize("precision, processor", [("base", VNNI), ("auto", "flags : sse avx2")])
 def test_the_base_s_own_precision(project, monkeypatch, precision, processor):
     own = content(VIEWS)
-    monkeypatch.setattr(int8, "describe_processor", lambda: processor)
+    monkeypatch.setattr(passes, "describe_processor", lambda: processor)
     assert "int8" not in extract(precision=precision) and content(VIEWS) == own
 
 
@@ -119,7 +135,7 @@ def test_auto_takes_int8_where_it_is_fast_and_near_enough(project, monkeypatch):
     quantized = content(VIEWS)
     extract(precision="auto")
     assert content(VIEWS) == quantized != own
-    monkeypatch.setattr(int8, "MOST_OFF", 0.001)
+    monkeypatch.setattr(passes, "MOST_OFF", 0.001)
     assert "own precision: in int8 they are off by 0.0" in extract() and content(VIEWS) == own
     with refused("params.yaml", "augmentation.precision", "'int8'", "vgg16", 0.001, "base"):
         extract(precision="int8")
@@ -127,7 +143,7 @@ def test_auto_takes_int8_where_it_is_fast_and_near_enough(project, monkeypatch):
 
 def test_it_is_not_installed(project, monkeypatch):
     own = content(VIEWS)
-    monkeypatch.setattr(int8, "find_spec", lambda _: None)
+    monkeypatch.setattr(passes, "find_spec", lambda _: None)
     extract(precision="auto")
     assert content(VIEWS) == own
     with refused("params.yaml", "augmentation.precision", "'int8'", "OpenVINO", "base"):

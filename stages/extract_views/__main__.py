@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from stages.extract_views.augmentation import Augmentation, AugmentedView
-from stages.extract_views.int8 import choose_passes
+from stages.extract_views.passes import choose_passes
 from stages.shared.extraction.outputs import ExtractionParameters, Passes, store_outputs
 from stages.shared.network import conv_base, environment
 from stages.shared.network.conv_base import ARCHITECTURES

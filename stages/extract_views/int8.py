@@ -2,35 +2,35 @@
 
 Each weight and activation is one of 256 numbers of a range. The ranges come from images of the training split,
 drawn by their content. The processor sums such products exactly, so a row does not depend on its batch, nor on
-the number of cores. Source: Jacob et al., Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference (2018). NNCF quantizes, and OpenVINO computes.
+the number of cores. The first convolution alone, which is little work, computes as the base does: to round the
+pixels did as much harm as all the rest. Source: Jacob et al., Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference (2018). NNCF quantizes, and OpenVINO computes.
 """
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from importlib.metadata import version
-from importlib.util import find_spec
 from logging import WARNING
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 import numpy as np
 import pandas as pd
 
 from stages.shared.extraction.base_fingerprint import fingerprint_base
-from stages.shared.extraction.outputs import Compute, ExtractionParameters, OwnPrecision, Passes
+from stages.shared.extraction.outputs import Compute, ExtractionParameters
 from stages.shared.images.reading import block_for, read_blocks
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.network.inference import forward
-from stages.shared.network.precision import describe_processor, multiplies_int8_fast
-from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_input import ImageInput
 
+if TYPE_CHECKING:
+    import openvino
+
 CALIBRATION, HELD_BACK = 64, 32  # images: for the ranges, and to compare with the base's own precision
-MOST_OFF = 0.1  # of the root mean square
 LIBRARIES = "openvino", "nncf"  # locked for Linux on x86-64
 
 
@@ -109,7 +109,7 @@ class QuantizedBase:
     def _quantize(self, layers: tuple[str, ...]) -> Network:
         import nncf
         import openvino
-        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
         nncf.set_log_level(WARNING)
@@ -120,14 +120,20 @@ class QuantizedBase:
         with TemporaryDirectory() as folder:
             outputs = [base.get_layer(layer).output for layer in layers]
             keras.Model(base.input, outputs).export(folder, verbose=False)
+            model = openvino.Core().read_model(folder)
             quantized = nncf.quantize(
-                openvino.Core().read_model(folder),
+                model,
                 nncf.Dataset(images),
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(images),
-                # The extremes of all images, as a mean over batches depends on who shares one.
+                # From what the layers below give in int8, not from what they give in the base's own precision.
+                fast_bias_correction=False,
+                ignored_scope=nncf.IgnoredScope(names=[first_convolution(model)]),
                 advanced_parameters=AdvancedQuantizationParameters(
-                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+                    # Where int8 is fast, sums of its products do not overflow.
+                    overflow_fix=OverflowFix.DISABLE,
+                    # The extremes of all images: means of them cut off what matters most.
+                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
                 ),
             )
             file = Path(folder, "quantized.xml")
@@ -149,9 +155,8 @@ class QuantizedBase:
         core, size = openvino.Core(), self.parameters.image_size
         model = core.read_model(network.model, network.weights)
         model.reshape([block_for(size), size, size, 3])
-        precision = (
-            "bf16" if self.parameters.conv_base.computes_in == "bfloat16" else "f32"
-        )  # of what is no int8
+        # Of what is not in int8.
+        precision = "bf16" if self.parameters.conv_base.computes_in == "bfloat16" else "f32"
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
         return lambda pixels: list(compiled(pixels.astype("float32")).values())
 
@@ -160,45 +165,7 @@ class QuantizedBase:
         return (pixels for _, pixels in read_blocks(images, folder, self.parameters))
 
 
-def is_installed() -> bool:
-    return all(map(find_spec, LIBRARIES))
-
-
-def check_installed(precision: str) -> None:
-    """Raise UserError where `precision`, which is augmentation.precision, asks for libraries that are not there."""
-    if precision == "int8" and not is_installed():
-        raise UserError(
-            "params.yaml: augmentation.precision is 'int8', but OpenVINO and NNCF are not installed, as make repro "
-            "does on Linux on x86-64 alone: set it to auto or base."
-        )
-
-
-def choose_passes(
-    precision: Literal["auto", "int8", "base"],
-    layers: list[str],
-    base: keras.Model,
-    weights: Path,
-    split: pd.DataFrame,
-    parameters: ExtractionParameters,
-) -> Passes:
-    """Return how the passes for views of `split` are computed that give `layers`, and say by how much they are off.
-
-    Raises UserError where `precision` asks for int8 and that is not installed or off by more than MOST_OFF.
-    """
-    check_installed(precision)
-    fast = is_installed() and multiplies_int8_fast(describe_processor())
-    if precision == "base" or (precision == "auto" and not fast):
-        return OwnPrecision(base)
-    quantized = QuantizedBase(base, weights, split, parameters)
-    error = quantized.error(layers)
-    off = f"off by {error:.3f} of the root mean square on images of the training split"
-    if error <= MOST_OFF:
-        print(f"passes in int8, {off}")
-        return quantized
-    if precision == "int8":
-        raise UserError(
-            f"params.yaml: augmentation.precision is 'int8', but {base.name} is {off} then, more than {MOST_OFF}: "
-            "set it to base."
-        )
-    print(f"passes in the base's own precision: in int8 they are {off}")
-    return OwnPrecision(base)
+def first_convolution(model: "openvino.Model") -> str:
+    """Return the name of the convolution of `model` that sees the pixels."""
+    operations = ((operation.get_type_name(), operation) for operation in model.get_ordered_ops())
+    return next(operation.get_friendly_name() for kind, operation in operations if kind == "Convolution")

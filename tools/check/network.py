@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from stages.extract_views.__main__ import Parameters as Views
-from stages.extract_views.int8 import check_installed
+from stages.extract_views.passes import check_installed
 from stages.fetch_weights.__main__ import Parameters as Weights
 from stages.fetch_weights.imagenet import IMAGE_SIZE
 from stages.shared.network import conv_base
