@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
+from sklearn import metrics
 from sklearn.metrics import f1_score, roc_auc_score
 
 from stages.draw_plots.pictures import draw_confusion_matrices
 from stages.shared.evaluation.curves import reliability, roc_curve
-from stages.shared.evaluation.intervals import area, bootstrap, draw_counts, mcnemar
+from stages.shared.evaluation.intervals import area, bootstrap, draw_counts, even_chances, mcnemar, wilson
 from stages.shared.evaluation.metrics import calibration_error, evaluate_predictions, measure
 from stages.shared.network.prediction import per_class, predict_classes
 from tests.conftest import CLASSES, change, run, search, shows_something, states, write_array
@@ -72,6 +74,48 @@ def test_three_classes_and_one_that_is_never_predicted():
     assert found["brier_score"] == pytest.approx(((probabilities - np.eye(3)[truth]) ** 2).sum(axis=1).mean())
     areas = [7 / 8, 6.5 / 9, 1]  # of each class against the rest, counted in pairs, ties as a half
     assert found["roc_auc"] == pytest.approx(np.mean(areas))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_figures_are_those_of_scikit_learn(classes):
+    """With many images of the same probability, and a class that is never predicted."""
+    rng = np.random.default_rng(0)
+    truth = np.append(np.arange(classes), rng.integers(0, classes, 300))
+    drawn = rng.dirichlet(np.ones(classes), len(truth)).round(2)
+    probabilities = drawn if classes > 2 else per_class(drawn[:, 1:].astype("float32"))
+    predicted = rng.integers(0, classes - 1, len(truth))
+    found = measure(truth, predicted, probabilities, list("abcd")[:classes])
+    positive = np.eye(classes, dtype=int)[truth]
+    for name, expected in {
+        "accuracy": metrics.accuracy_score(truth, predicted),
+        "balanced_accuracy": metrics.balanced_accuracy_score(truth, predicted),
+        "roc_auc": metrics.roc_auc_score(positive, probabilities),
+        "average_precision": metrics.average_precision_score(positive, probabilities),
+        "brier_score": metrics.brier_score_loss(truth, probabilities, labels=range(classes)),
+        "loss": metrics.log_loss(truth, probabilities.clip(1e-7, 1 - 1e-7))
+        if classes == 2
+        else found["loss"],
+    }.items():
+        assert found[name] == pytest.approx(expected), name
+    assert found["confusion_matrix"] == metrics.confusion_matrix(truth, predicted).tolist()
+    per_class_ = metrics.precision_recall_fscore_support(truth, predicted, zero_division=0)[:3]
+    for name, values in zip(("precision", "recall", "f1"), per_class_, strict=True):
+        assert [one[name] for one in found["per_class"]] == pytest.approx(list(values))
+    if classes == 2:
+        false, true, _ = metrics.roc_curve(truth, probabilities[:, 1], drop_intermediate=False)
+        curve = roc_curve(truth, probabilities)
+        drawn = np.interp(false, curve["false_positive_rate"], curve["true_positive_rate"])
+        assert np.abs(np.diff(false)).min() == 0 and drawn[np.diff(false, append=1) > 0] == pytest.approx(
+            true[np.diff(false, append=1) > 0]
+        )
+
+
+@pytest.mark.parametrize("one, other", [(0, 0), (1, 0), (0, 6), (5, 5), (30, 11), (500, 620)])
+def test_intervals_and_tests_of_accuracies_are_those_of_scipy(one, other):
+    images = max(1, one + other)
+    assert even_chances(one, other) == pytest.approx(binomtest(one, images, 0.5).pvalue if one + other else 1)
+    interval = binomtest(one, images).proportion_ci(method="wilson")
+    assert wilson(one, images) == pytest.approx([interval.low, interval.high], abs=1e-12)
 
 
 def test_calibration_error_is_that_of_the_bins():

@@ -13,7 +13,8 @@ from stages.shared.pipeline.files import atomic_write
 
 def draw_learning_curves(curves: pd.DataFrame, picture: Path) -> None:
     """Draw accuracy and loss, raw and smoothed, as a training has written them: a row an epoch."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4))
+    figure.subplots_adjust(left=0.07, right=0.99, bottom=0.12, top=0.97)  # a layout takes as long as the rest
     for axes, quantity in zip(figure.subplots(1, 2), ["accuracy", "loss"], strict=True):
         for split, color in [("train", "tab:blue"), ("validation", "tab:orange")]:
             axes.plot(curves[f"{split}_{quantity}"], ".", color=color, alpha=0.5, label=split)

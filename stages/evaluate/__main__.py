@@ -7,19 +7,18 @@ activations at the freeze point for fine_tuned.
 from itertools import combinations
 from pathlib import Path
 
-import keras
-
 from stages.evaluate.predictions import predict_once, tabulate
 from stages.shared.evaluation.curves import roc_curve
 from stages.shared.evaluation.intervals import mcnemar
 from stages.shared.evaluation.metrics import accuracy_without, evaluate_predictions
-from stages.shared.network import environment, model_file
+from stages.shared.network import environment
 from stages.shared.network.conv_base import BaseName
-from stages.shared.network.freeze_point import FreezePoint, base_output
+from stages.shared.network.freeze_point import FreezePoint
 from stages.shared.network.prediction import predict_classes
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
 from stages.shared.pipeline.json_and_csv import NEAR_DUPLICATES, read_table
+from stages.shared.pipeline.model_archive import check_metadata, read_archive
 from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
 from stages.shared.store.results import Store
@@ -40,8 +39,8 @@ def main(
     models: Path,
     metrics: Path,
     tables: Path,
-) -> list[keras.Model]:
-    """Evaluate and return the three networks that ran.
+) -> list[dict]:
+    """Evaluate and return the three networks' config.json.
 
     Reads:  the test split and near-duplicates (.csv), features and activations of its images (.npy),
             each (n, height, width, channels), models/{head,augmented,fine_tuned}.keras
@@ -51,19 +50,20 @@ def main(
     test = read_split(test_split)
     truth = test["class_index"].to_numpy()
     duplicated = test["path"].isin(read_table(near_duplicates, NEAR_DUPLICATES)["path"])
-    head, augmented, fine_tuned = (
-        model_file.load(models / f"{name}.keras") for name in ("head", "augmented", "fine_tuned")
-    )
     through = parameters.fine_tune.layer(parameters.conv_base.name)
-    table = (  # a classifier, what is stored of the test images, and the layer whose outputs that are
-        ("head", head, features, base_output(head.network)),
-        ("augmented", augmented, features, base_output(augmented.network)),
-        ("fine_tuned", fine_tuned, activations, through),
+    table = (  # a model, what is stored of the test images, and the layer whose outputs that are: below the head
+        ("head", features, None),
+        ("augmented", features, None),
+        ("fine_tuned", activations, through),
     )
-    measured, right, from_store = {}, {}, 0
-    for name, (network, class_names, threshold, _), outputs, layer in table:
+    measured, right, configs, from_store = {}, {}, [], 0
+    for name, outputs, layer in table:
         file = models / f"{name}.keras"
-        probabilities, known = predict_once(file, network, layer, test, outputs, parameters.store)
+        archive = read_archive(file)
+        metadata = check_metadata(file, archive["metadata.json"])
+        class_names, threshold = metadata.class_names, metadata.threshold
+        configs.append(archive["config.json"])
+        probabilities, known = predict_once(file, layer, test, outputs, parameters.store)
         from_store += known
         predicted = predict_classes(probabilities, threshold)
         right[name] = predicted == truth
@@ -80,8 +80,8 @@ def main(
     ]
     write_json(metrics, {**measured, "differences": differences})
     print(f"{metrics}, {tables}: {len(test)} test images, seen by 3 models; {from_store} from the store")
-    return [head.network, augmented.network, fine_tuned.network]
+    return configs
 
 
 if __name__ == "__main__":
-    run(main, environment=environment.record)
+    run(main, environment=environment.record_saved)

@@ -3,14 +3,14 @@
 from hashlib import file_digest
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
-from stages.shared.network import freeze_point, inference, prediction
+from stages.shared.network import freeze_point, inference, model_file, prediction
+from stages.shared.network.freeze_point import base_output
 from stages.shared.network.prediction import predict_stored
 from stages.shared.pipeline import arrays
-from stages.shared.pipeline.arrays import StoredArray
+from stages.shared.pipeline.arrays import StoredArray, open_array
 from stages.shared.store.fingerprint import take_fingerprint
 from stages.shared.store.results import Store
 
@@ -19,19 +19,24 @@ MODULES = (arrays, freeze_point, inference, prediction)
 
 
 def predict_once(
-    file: Path, network: keras.Model, through: str, split: pd.DataFrame, outputs: Path, store: Store
+    file: Path, through: str | None, split: pd.DataFrame, outputs: Path, store: Store
 ) -> tuple[np.ndarray, bool]:
-    """Return what predict_stored gives for `network`, the model in `file`, and whether it came from `store`."""
-    array = StoredArray(outputs, len(split), network.get_layer(through).output.shape[1:])
+    """Return what predict_stored gives for the model in `file`, and whether it came from `store`.
+
+    The stored `outputs` are those of the layer `through`, or of the one below the head.
+    """
     with file.open("rb") as model:
         digest = file_digest(model, "sha256").hexdigest()
+    _, *row_shape = open_array(outputs).shape
+    array = StoredArray(outputs, len(split), tuple(row_shape))
     modules = [__file__, *(used.__file__ for used in MODULES)]
-    key = take_fingerprint(modules, ["predictions", digest, through, array.digest()])
+    key = take_fingerprint(modules, ["predictions", digest, str(through), array.digest()])
     (stored,) = store.read([key])
     if stored is not None:
         store.mark_used([key])
         return np.frombuffer(stored, "float32").reshape(len(split), -1), True
-    probabilities = predict_stored(network, through, split, outputs)
+    network = model_file.load(file).network
+    probabilities = predict_stored(network, through or base_output(network), split, outputs)
     store.write({key: probabilities.tobytes()})
     return probabilities, False
 

@@ -80,7 +80,10 @@ def scale(values: np.ndarray) -> tuple[float, float]:
 
 def draw_learning_curve(curves: pd.DataFrame, limits: dict[str, tuple[float, float]]) -> str:
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 5), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 5))
+        figure.subplots_adjust(
+            left=0.17, right=0.98, bottom=0.1, top=0.89, hspace=0.07
+        )  # much faster than a layout
         upper, lower = figure.subplots(2, 1, sharex=True)
         for axes, quantity in ((upper, "accuracy"), (lower, "loss")):
             for split, color, line in (("train", BLUE, "-"), ("validation", ORANGE, "--")):
@@ -91,7 +94,7 @@ def draw_learning_curve(curves: pd.DataFrame, limits: dict[str, tuple[float, flo
         upper.set_ylabel("accuracy, share of images")
         lower.set(ylabel="loss, nats", xlabel="epoch")
         lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        figure.legend(*upper.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+        figure.legend(*upper.get_legend_handles_labels(), loc="upper center", ncols=2)
         return as_uri(figure)
 
 

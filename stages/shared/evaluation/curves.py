@@ -1,8 +1,18 @@
-"""Curves of predictions, apart from metrics as who draws them needs no network. Formulas are scikit-learn's."""
+"""Curves of predictions, apart from metrics as who draws them needs no network."""
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics
+
+
+def counts_above(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many images that are `positive`, (n,) bool, and how many others have each score or a higher one.
+
+    Each is (different scores,) int64, from the highest of `score`, (n,), to the lowest.
+    """
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.diff(score[order], append=np.nan))  # of those with the same score
+    true = positive[order].cumsum()[last]
+    return true, last + 1 - true
 
 
 def reliability(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
@@ -20,14 +30,14 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
 
 
 def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
-    """Return false_positive_rate and true_positive_rate, a row a threshold.
+    """Return false_positive_rate and true_positive_rate, a row a threshold at which the curve turns.
 
     For two classes of the second one; for more, the mean over classes of each against the rest, at
     each false positive rate from below and from above, so that its area is the mean of their areas.
     """
     classes = probabilities.shape[1]
     curves = [
-        metrics.roc_curve(truth == index, probabilities[:, index])[:2]
+        _roc_curve(truth == index, probabilities[:, index])
         for index in ([1] if classes == 2 else range(classes))
     ]
     if classes == 2:
@@ -41,20 +51,28 @@ def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"false_positive_rate": false_positive, "true_positive_rate": true_positive})
 
 
+def _roc_curve(positive: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    true, false = (np.append(0, counts) for counts in counts_above(positive, score))
+    turns = np.append(np.diff(true, 2) != 0, True) | np.append(np.diff(false, 2) != 0, True)
+    corners = np.append(True, turns)
+    return false[corners] / false[-1], true[corners] / true[-1]
+
+
 def precision_recall_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """Return recall and precision, two rows a step.
 
     The mean over classes of each against the rest, so that its area is the average precision.
     """
-    curves = [
-        [
-            values[::-1]
-            for values in metrics.precision_recall_curve(truth == index, probabilities[:, index])[:2]
-        ]
-        for index in range(probabilities.shape[1])
-    ]
-    recalls = np.unique(np.concatenate([recall for _, recall in curves]))
-    steps = [precision[np.searchsorted(recall, recalls[1:])] for precision, recall in curves]
+    curves = []
+    for index, column in enumerate(probabilities.T):
+        true, false = counts_above(truth == index, column)
+        curves.append((true / true[-1], true / (true + false)))
+    recalls = np.unique(np.concatenate([recall for recall, _ in curves]))
+    recalls = recalls[recalls > 0]
+    steps = [precision[np.searchsorted(recall, recalls)] for recall, precision in curves]
     return pd.DataFrame(
-        {"recall": np.repeat(recalls, 2)[1:-1], "precision": np.repeat(np.mean(steps, axis=0), 2)}
+        {
+            "recall": np.append(0, np.repeat(recalls, 2))[:-1],
+            "precision": np.repeat(np.mean(steps, axis=0), 2),
+        }
     )

@@ -1,9 +1,10 @@
 """How sure a metric of a test split is, and whether two models differ by more than chance."""
 
 from collections.abc import Iterator
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import binomtest
 
 RESAMPLES = 1000
 AT_A_TIME = 20  # resamples, so that memory stays small with many images
@@ -12,8 +13,9 @@ SEED = 0
 
 def wilson(correct: int, images: int) -> list[float]:
     """Return the 95 % interval of an accuracy. Source: Wilson, Probable Inference (1927)."""
-    interval = binomtest(correct, images).proportion_ci(0.95, method="wilson")
-    return [float(interval.low), float(interval.high)]
+    share, squared = correct / images, NormalDist().inv_cdf(0.975) ** 2 / images
+    middle, half = share + squared / 2, sqrt(squared * (share * (1 - share) + squared / 4))
+    return [max(0.0, (middle - half) / (1 + squared)), min(1.0, (middle + half) / (1 + squared))]
 
 
 def mcnemar(before: np.ndarray, after: np.ndarray) -> dict:
@@ -23,8 +25,16 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> dict:
     Source: McNemar, Note on the Sampling Error of the Difference Between Correlated Proportions (1947).
     """
     corrected, spoiled = int((~before & after).sum()), int((before & ~after).sum())
-    p = binomtest(corrected, corrected + spoiled, 0.5).pvalue if corrected + spoiled else 1.0
-    return {"corrected": corrected, "spoiled": spoiled, "p_value": float(p)}
+    return {"corrected": corrected, "spoiled": spoiled, "p_value": even_chances(corrected, spoiled)}
+
+
+def even_chances(one: int, other: int) -> float:
+    """Return the exact probability that `one` + `other` tosses of a coin come out as unevenly, or more."""
+    tosses, ways, term = one + other, 0, 1
+    for heads in range(min(one, other) + 1):
+        ways += term  # that many of the 2 ** tosses outcomes have `heads` heads
+        term = term * (tosses - heads) // (heads + 1)
+    return min(1.0, 2 * ways / 2**tosses)
 
 
 def bootstrap(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,11 +1,9 @@
-"""How good predictions are. Formulas are scikit-learn's; every class counts as positive in turn."""
+"""How good predictions are. Every class counts as positive in turn."""
 
-import keras
 import numpy as np
-from sklearn import metrics
 
-from stages.shared.evaluation.curves import reliability
-from stages.shared.evaluation.intervals import bootstrap, wilson
+from stages.shared.evaluation.curves import counts_above, reliability
+from stages.shared.evaluation.intervals import area, bootstrap, wilson
 from stages.shared.network.prediction import predict_classes
 
 
@@ -18,25 +16,34 @@ def measure(
     images, a row a true class and a column a predicted one. It and what there is per class are
     lists, which DVC leaves out of its tables.
     """
+    confusion = confusion_matrix(truth, predicted, len(class_names))
     return {
         **{name: float(metric(truth, predicted, probabilities)) for name, metric in METRICS.items()},
-        "per_class": measure_classes(truth, predicted, class_names),
-        "confusion_matrix": metrics.confusion_matrix(
-            truth, predicted, labels=range(len(class_names))
-        ).tolist(),
+        "per_class": measure_classes(confusion, class_names),
+        "confusion_matrix": confusion.tolist(),
     }
 
 
-def measure_classes(truth: np.ndarray, predicted: np.ndarray, class_names: list[str]) -> list[dict]:
+def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return how many images of each class, a row, are predicted as each, a column: (classes, classes) int64."""
+    return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def measure_classes(confusion: np.ndarray, class_names: list[str]) -> list[dict]:
     """Return class, precision, recall and f1 of each class, 0 where there is nothing to divide by."""
-    found = metrics.precision_recall_fscore_support(
-        truth, predicted, labels=range(len(class_names)), zero_division=0
+    right, named, are = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
+    shares = zip(
+        class_names, share(right, named), share(right, are), share(2 * right, named + are), strict=True
     )
-    of_classes = zip(class_names, *(np.asarray(values) for values in found[:3]), strict=True)
     return [
         {"class": name, "precision": float(precision), "recall": float(recall), "f1": float(f1)}
-        for name, precision, recall, f1 in of_classes
+        for name, precision, recall, f1 in shares
     ]
+
+
+def share(counts: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Return `counts` / `of`, each (classes,) int64, and 0 where there is nothing to divide by."""
+    return np.divide(counts, of, out=np.zeros(len(of)), where=of > 0)
 
 
 def evaluate_predictions(
@@ -77,36 +84,43 @@ def calibration_error(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarra
 
 
 def loss(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the mean cross-entropy in nats, as Keras has it, with probabilities of at least 1e-7."""
-    losses = keras.losses.sparse_categorical_crossentropy(truth, probabilities.astype("float64"))
-    return float(np.mean(np.asarray(losses)))
+    """Return the mean cross-entropy in nats, as Keras has it: with probabilities from 1e-7 to 1 - 1e-7."""
+    of_true_class = probabilities[np.arange(len(truth)), truth].astype("float64")
+    return -np.log(of_true_class.clip(1e-7, 1 - 1e-7)).mean()
+
+
+def balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, _: np.ndarray) -> float:
+    """Return the mean recall of the classes that have images."""
+    return float(np.mean([(predicted == index)[truth == index].mean() for index in np.unique(truth)]))
 
 
 def roc_auc(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the mean over the classes, each against the rest: of two classes both are the same figure."""
-    return metrics.roc_auc_score(each_against_the_rest(truth, probabilities), probabilities, average="macro")
+    once = np.ones((1, len(truth)), dtype=int)
+    areas = [area(truth == index, column, once) for index, column in enumerate(probabilities.T)]
+    return float(np.mean(areas))
 
 
 def average_precision(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the mean over the classes, each against the rest."""
-    positive = each_against_the_rest(truth, probabilities)
-    return metrics.average_precision_score(positive, probabilities, average="macro")
+    """Return the mean over the classes, each against the rest, of the mean precision at its images."""
+    means = []
+    for index, column in enumerate(probabilities.T):
+        true, false = counts_above(truth == index, column)
+        means.append(np.sum(np.diff(true, prepend=0) * true / (true + false)) / true[-1])
+    return float(np.mean(means))
 
 
 def brier_score(truth: np.ndarray, _: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the mean square error of the probabilities, of one class where there are two, else of all summed."""
-    return metrics.brier_score_loss(truth, probabilities, labels=range(probabilities.shape[1]))
-
-
-def each_against_the_rest(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return (n, classes) int64: 1 in the column of an image's class."""
-    return np.eye(probabilities.shape[1], dtype=int)[truth]
+    classes = probabilities.shape[1]
+    errors = np.square(probabilities - np.eye(classes)[truth]).sum(axis=1)
+    return errors.mean() / (2 if classes == 2 else 1)
 
 
 METRICS = {  # each a function of truth, predicted and probabilities, as in `measure`
-    "accuracy": lambda truth, predicted, _: metrics.accuracy_score(truth, predicted),
+    "accuracy": lambda truth, predicted, _: np.mean(truth == predicted),
     "loss": loss,
-    "balanced_accuracy": lambda truth, predicted, _: metrics.balanced_accuracy_score(truth, predicted),
+    "balanced_accuracy": balanced_accuracy,
     "roc_auc": roc_auc,
     "average_precision": average_precision,
     "brier_score": brier_score,

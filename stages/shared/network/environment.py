@@ -81,7 +81,17 @@ def describe() -> dict:
 
 def record(networks: list[keras.Model], file: Path, **others: str) -> None:
     """Write `describe`, the precisions in which `networks` compute, and `others` as JSON, for tools.verify."""
-    precision = sorted({layer.compute_dtype for model in networks for layer in model.layers if layer.weights})
+    precisions = {layer.compute_dtype for model in networks for layer in model.layers if layer.weights}
+    _write(precisions, file, **others)
+
+
+def record_saved(configs: list[dict], file: Path) -> None:
+    """Write the same for saved networks that need not be loaded, given the config.json of each."""
+    dtypes = [layer["config"].get("dtype") for config in configs for layer in config["config"]["layers"]]
+    _write({keras.dtype_policies.get(dtype).compute_dtype for dtype in dtypes if dtype}, file)
+
+
+def _write(precisions: set[str], file: Path, **others: str) -> None:
+    described = {**describe(), "precision": sorted(precisions), **others}
     with atomic_write(file) as unfinished:
-        described = json.dumps({**describe(), "precision": precision, **others}, indent=2, sort_keys=True)
-        unfinished.write_text(described + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
