@@ -409,7 +409,7 @@ def test_a_row_that_cannot_be_written_ends_the_stage(filled, monkeypatch):
     shutil.rmtree("data/features")
     monkeypatch.setattr(ArrayFile, "write", refuse)
     change(store__gigabytes=0)
-    with pytest.raises(OSError, match="No space left"):
+    with refused("data/features", "No space left"):
         run("extract_features")
     assert not list(Path("data/features").iterdir())
 
