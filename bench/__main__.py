@@ -76,10 +76,18 @@ def main() -> None:
             large = run_pipeline(folder / "4n", {**settings, **LARGE, **QUICK})
             notebook = run_notebook(folder / "4n", options.folder)
             ceiling = run_module(folder, "bench.ceiling")
+            around = run_module(folder / "4n", "bench.around")
             results["machine"] = describe_machine(ceiling.pop("machine"))
             store = run_store(folder / "4n", folder / "store")
             results["rounds"].append(
-                {"n": small, "4n": large, "notebook": notebook, "ceiling": ceiling, "store": store}
+                {
+                    "n": small,
+                    "4n": large,
+                    "notebook": notebook,
+                    "ceiling": ceiling,
+                    "around": around,
+                    "store": store,
+                }
             )
             shutil.rmtree(folder)
             write(results)

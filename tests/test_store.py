@@ -10,14 +10,16 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, closing, redirect_stdout
+from errno import ENOSPC
 from io import StringIO
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
-from stages.shared.images.reading import BLOCK
+from stages.shared.images.reading import block_for
 from stages.shared.network import environment
+from stages.shared.pipeline.arrays import ArrayFile
 from stages.shared.store import results
 from stages.shared.store.fingerprint import take_fingerprint
 from stages.shared.store.results import FILE, Store
@@ -400,6 +402,18 @@ def stored_in(folder: Path) -> int:
         return 0
 
 
+def test_a_row_that_cannot_be_written_ends_the_stage(filled, monkeypatch):
+    def refuse(*_) -> None:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    shutil.rmtree("data/features")
+    monkeypatch.setattr(ArrayFile, "write", refuse)
+    change(store__gigabytes=0)
+    with refused("data/features", "No space left"):
+        run("extract_features")
+    assert not list(Path("data/features").iterdir())
+
+
 def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
     place_weights(vgg16_weights)
     draw_images(Path("images"), class_folders(each=120))
@@ -408,7 +422,7 @@ def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
     run("split_dataset")
     command = [sys.executable, "-m", "stages.extract_features", *arguments("extract_features")]
     stage = subprocess.Popen(command, env=variables_for(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while stored_in(Path("store")) < 2 * BLOCK:
+    while stored_in(Path("store")) < 2 * block_for(SIZE):
         assert stage.poll() is None
         time.sleep(0.01)
     stage.kill()
@@ -417,7 +431,7 @@ def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
     capsys.readouterr()
     run("extract_features")
     held, total = from_store(capsys.readouterr().out)["data/features/train.npy"]
-    assert 2 * BLOCK <= held < total
+    assert 2 * block_for(SIZE) <= held < total
     resumed = outputs()
     change(store__gigabytes=0)
     run("extract_features")

@@ -2,10 +2,11 @@
 
 A row is an image in a view; rows are counted through all views, the images of a view in the split's order.
 An extraction plans which rows are absent from the store, computes those block by block, writes each
-block into the arrays and the store, and reports what it did.
+block into the arrays and the store while the next one is computed, and reports what it did.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
@@ -136,13 +137,20 @@ def store_outputs(
         if todo.layers:
             compute = passes.forward(todo.layers)
             title, done = next(iter(files.values())).with_suffix(""), int((~todo.absent).sum())
+            writer = stack.enter_context(ThreadPoolExecutor(1))
+            written: Future[None] = writer.submit(lambda: None)  # the block before this one
             with tqdm(
                 desc=str(title), total=todo.absent.size, initial=done, unit="image", mininterval=1
             ) as progress:
                 for block in read_absent(todo.absent, split, parameters, versions):
-                    outputs = dict(zip(todo.layers, compute(block.pixels), strict=True))
-                    write(block, outputs, arrays, key, parameters.store)
+                    outputs = {
+                        layer: arrays[layer].fit(output[: len(block.rows)])
+                        for layer, output in zip(todo.layers, compute(block.pixels), strict=True)
+                    }
+                    written.result()
+                    written = writer.submit(write, block, outputs, arrays, key, parameters.store)
                     progress.update(block.absent)
+            written.result()
     for layer, file in files.items():
         report(file, (*leading, *arrays[layer].row_shape), dtype, held[layer])
 
@@ -210,10 +218,9 @@ def read_absent(
 def write(
     block: Block, outputs: dict[str, np.ndarray], arrays: dict[str, ArrayFile], key: Key, store: Store
 ) -> None:
-    """Put what each layer gives for `block`, (block, …), into its array and into `store`."""
+    """Put what each layer gives for the rows of `block`, (m, …), into its array and into `store`."""
     results = {}
-    for layer, output in outputs.items():
-        values = arrays[layer].fit(output[: len(block.rows)])
+    for layer, values in outputs.items():
         arrays[layer].write(block.rows, values)
         results |= {
             key(layer, int(row)): value.tobytes() for row, value in zip(block.rows, values, strict=True)

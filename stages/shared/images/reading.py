@@ -17,7 +17,9 @@ from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.parameters import PartOfSection
 
-BLOCK = 32  # images decoded, and run through the base, together, where they are small
+BLOCK = 32  # images decoded, and run through the base, together, where they are not large
+PIXELS = 2**16  # of a block, at least: to call the base takes its time even where it has little to do
+AHEAD = 4  # blocks that are decoded while the caller works on another one
 # Bytes that VGG16's first layer gives for a block: 64 numbers of 4 bytes a pixel. Some three such arrays are
 # alive at once. It is what 32 images of 256 × 256 pixels take.
 ACTIVATIONS = 2**29
@@ -64,11 +66,11 @@ def read_pixels(path: Path, digest: str, image_input: ImageInput) -> np.ndarray:
 
 
 def block_for(image_size: int) -> int:
-    """Return how many images of `image_size` × `image_size` pixels go through the base together: 2 to BLOCK.
+    """Return how many images of `image_size` × `image_size` pixels go through the base together: 2 to 64.
 
     Never one alone: TensorFlow sums it in another order, and a row would depend on the size of its block.
     """
-    return min(BLOCK, max(2, ACTIVATIONS // (image_size**2 * 64 * 4)))
+    return max(2, min(max(BLOCK, PIXELS // image_size**2), ACTIVATIONS // (image_size**2 * 64 * 4)))
 
 
 def read_blocks(
@@ -76,28 +78,30 @@ def read_blocks(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield rows of `split` and their pixels, (block, image_size, image_size, 3) uint8, in order.
 
-    The next block is decoded while the caller works on this one. The last block repeats its
+    The next blocks are decoded while the caller works on this one. The last block repeats its
     last image up to the full size, so that no row's result depends on how many others there are.
     """
     size = block_for(image_input.image_size)
-    with ThreadPoolExecutor() as pool:
+    images = list(zip(split["path"], split["sha256"], strict=True))
+    pool = ThreadPoolExecutor()
 
-        def start_reading(first: int) -> tuple[slice, list]:
-            rows = slice(first, min(first + size, len(split)))
-            images = split.iloc[rows]
-            return rows, [
-                pool.submit(read_pixels, folder / path, digest, image_input)
-                for path, digest in zip(images["path"], images["sha256"], strict=True)
-            ]
+    def start_reading(first: int) -> tuple[slice, list]:
+        rows = slice(first, min(first + size, len(images)))
+        return rows, [
+            pool.submit(read_pixels, folder / path, digest, image_input) for path, digest in images[rows]
+        ]
 
-        def finish(rows: slice, futures: list) -> tuple[slice, np.ndarray]:
-            pixels = [future.result() for future in futures]
-            return rows, np.stack(pixels + pixels[-1:] * (size - len(pixels)))
+    def finish(rows: slice, futures: list) -> tuple[slice, np.ndarray]:
+        pixels = [future.result() for future in futures]
+        return rows, np.stack(pixels + pixels[-1:] * (size - len(pixels)))
 
-        ahead: deque[tuple[slice, list]] = deque()
-        for first in range(0, len(split), size):
+    ahead: deque[tuple[slice, list]] = deque()
+    try:
+        for first in range(0, len(images), size):
             ahead.append(start_reading(first))
-            if len(ahead) > 1:
+            if len(ahead) > AHEAD:
                 yield finish(*ahead.popleft())
         while ahead:
             yield finish(*ahead.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)  # where the caller stops, none of the others is decoded first

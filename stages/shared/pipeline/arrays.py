@@ -26,17 +26,17 @@ Rows = Sequence[int] | np.ndarray  # (m,) of whole numbers
 class ArrayFile:
     """A `.npy` file of shape (*leading, *row_shape) that is being filled, a row at a place in `leading`.
 
-    Rows are counted through all of `leading`, the last axis first. Each write maps the file anew:
-    pages of a longer mapping would count as the process's memory.
+    Rows are counted through all of `leading`, the last axis first.
     """
 
     def __init__(self, path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str) -> None:
         self.path, self.rows, self.row_shape, self.dtype = path, prod(leading), row_shape, np.dtype(dtype)
         path.unlink(missing_ok=True)  # of a run that was killed
-        needed = self.rows * (prod(row_shape) * self.dtype.itemsize + SIZE)
+        self.row_bytes = prod(row_shape) * self.dtype.itemsize
+        needed = self.rows * (self.row_bytes + SIZE)
         check_room(path.parent, needed)  # asked first, as some file systems fill the disk before they refuse
         array = open_memmap(path, mode="w+", dtype=dtype, shape=(*leading, *row_shape))
-        self.checksums = array.offset + array.nbytes  # where they begin
+        self.offset, self.checksums = array.offset, array.offset + array.nbytes  # where they begin
         end = self.checksums + self.rows * SIZE
         with path.open("r+b") as file:
             header = file.read(array.offset)
@@ -51,10 +51,13 @@ class ArrayFile:
 
     def write(self, rows: Rows, values: np.ndarray) -> None:
         """Store `values`, (len(rows), *row_shape) in the array's dtype."""
-        open_memmap(self.path, mode="r+").reshape(-1, *self.row_shape)[rows] = values
         with self.path.open("r+b") as file:
             for row, value in zip(map(int, rows), np.ascontiguousarray(values), strict=True):
-                os.pwrite(file.fileno(), checksum(value.data.cast("B"), row), self.checksums + row * SIZE)
+                content = value.data.cast("B")
+                file.seek(self.offset + row * self.row_bytes)
+                file.write(content)
+                file.seek(self.checksums + row * SIZE)
+                file.write(checksum(content, row))
 
     def fit(self, values: np.ndarray) -> np.ndarray:
         """Return `values` in the array's dtype; raises UserError where one is beyond its range."""
