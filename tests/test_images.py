@@ -17,7 +17,7 @@ from stages.shared.images import opening
 from stages.shared.images.decoding import decode
 from stages.shared.images.fit import resize
 from stages.shared.images.opening import fault_of, opened
-from stages.shared.images.reading import AHEAD, block_for, read_blocks, read_pixels
+from stages.shared.images.reading import AHEAD, BLOCK, block_for, read_blocks, read_pixels
 from tests.conftest import image_input, refused, states
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 4, 3)).astype("uint8")
@@ -256,10 +256,10 @@ def split_of(folder: Path, count: int) -> pd.DataFrame:
 
 
 def test_blocks_cover_the_split_in_order_and_the_last_is_padded(tmp_path):
-    split = split_of(tmp_path, 64 * 2 + 3)
+    split = split_of(tmp_path, BLOCK * 2 + 3)
     blocks = list(read_blocks(split, tmp_path, image_input()))
-    assert [(rows.start, rows.stop) for rows, _ in blocks] == [(0, 64), (64, 128), (128, 131)]
-    assert {pixels.shape for _, pixels in blocks} == {(64, 32, 32, 3)}
+    assert [(rows.start, rows.stop) for rows, _ in blocks] == [(0, 32), (32, 64), (64, 67)]
+    assert {pixels.shape for _, pixels in blocks} == {(BLOCK, 32, 32, 3)}
     for rows, pixels in blocks:
         for row, image in zip(
             range(rows.start, rows.stop), pixels, strict=False
@@ -270,7 +270,7 @@ def test_blocks_cover_the_split_in_order_and_the_last_is_padded(tmp_path):
 
 
 def test_blocks_are_as_large_as_their_activations_allow(tmp_path):
-    assert [block_for(size) for size in (32, 40, 150, 256, 362, 1024, 2048)] == [64, 40, 32, 32, 16, 2, 2]
+    assert [block_for(size) for size in (32, 150, 256, 362, 1024, 2048)] == [32, 32, 32, 16, 2, 2]
     split = split_of(tmp_path, 3)
     blocks = list(read_blocks(split, tmp_path, image_input(1024)))
     assert [(rows.start, rows.stop, pixels.shape[0]) for rows, pixels in blocks] == [(0, 2, 2), (2, 3, 2)]
@@ -285,12 +285,12 @@ def test_some_blocks_are_read_ahead_and_no_more_when_the_caller_stops(monkeypatc
         return np.zeros((32, 32, 3), "uint8")
 
     monkeypatch.setattr("stages.shared.images.reading.read_pixels", read)
-    size, ahead = block_for(32), (1 + AHEAD) * block_for(32)
+    ahead = (1 + AHEAD) * BLOCK
     names = [str(number) for number in range(2 * ahead)]
     blocks = read_blocks(pd.DataFrame({"path": names, "sha256": names}), Path(), image_input())
     next(blocks)
     del blocks
-    assert set(names[:size]) <= set(started) < set(names[:ahead])
+    assert set(names[:BLOCK]) <= set(started) < set(names[:ahead])
 
 
 def test_large_images_are_decoded_one_at_a_time_and_do_not_stay(tmp_path, monkeypatch):
@@ -301,8 +301,8 @@ def test_large_images_are_decoded_one_at_a_time_and_do_not_stay(tmp_path, monkey
         assert (np.asarray(decode(file, 65535)) == RGB).all() and opening.ONE_LARGE.locked()
     with pytest.raises(ValueError, match="closed"):
         file.load()
-    split = split_of(tmp_path, 70)
-    assert sum(rows.stop - rows.start for rows, _ in read_blocks(split, tmp_path, image_input())) == 70
+    split = split_of(tmp_path, 40)
+    assert sum(rows.stop - rows.start for rows, _ in read_blocks(split, tmp_path, image_input())) == 40
     with pytest.raises(ValueError, match="more than"), opened(encoded(Image.fromarray(RGB)), 23e-6):
         pass
     assert not opening.ONE_LARGE.locked()

@@ -14,15 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.shared.images.reading import block_for, read_pixels
+from stages.shared.images.reading import BLOCK, read_pixels
 from stages.shared.network import model_file
 from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.splits import read_split
 from tests.conftest import CLASSES, SIZE, change, image_input, refused, states, variables_for
 from tools.predict import __main__ as predict
 from tools.predict.image_files import find
-
-BLOCK = block_for(SIZE)
 
 
 @pytest.fixture
@@ -247,8 +245,8 @@ def test_progress_on_a_terminal(project, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     predict.main(some_images(BLOCK + 3), "head", "csv")
     said = capsys.readouterr().err
-    assert "100%" in said and "67/67" in said and "image/s" in said
-    assert states(said.splitlines()[-1], "67 of 67 images")
+    assert "100%" in said and "35/35" in said and "image/s" in said
+    assert states(said.splitlines()[-1], "35 of 35 images")
 
 
 @pytest.mark.parametrize(

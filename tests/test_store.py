@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from stages.shared.images.reading import block_for
+from stages.shared.images.reading import BLOCK
 from stages.shared.network import environment
 from stages.shared.pipeline.arrays import ArrayFile
 from stages.shared.store import results
@@ -422,7 +422,7 @@ def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
     run("split_dataset")
     command = [sys.executable, "-m", "stages.extract_features", *arguments("extract_features")]
     stage = subprocess.Popen(command, env=variables_for(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while stored_in(Path("store")) < 2 * block_for(SIZE):
+    while stored_in(Path("store")) < 2 * BLOCK:
         assert stage.poll() is None
         time.sleep(0.01)
     stage.kill()
@@ -431,7 +431,7 @@ def test_a_killed_run_resumes_where_it_was(workspace, vgg16_weights, capsys):
     capsys.readouterr()
     run("extract_features")
     held, total = from_store(capsys.readouterr().out)["data/features/train.npy"]
-    assert 2 * block_for(SIZE) <= held < total
+    assert 2 * BLOCK <= held < total
     resumed = outputs()
     change(store__gigabytes=0)
     run("extract_features")

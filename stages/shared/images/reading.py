@@ -17,8 +17,7 @@ from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.parameters import PartOfSection
 
-BLOCK = 32  # images decoded, and run through the base, together, where they are not large
-PIXELS = 2**16  # of a block, at least: to call the base takes its time even where it has little to do
+BLOCK = 32  # images decoded, and run through the base, together, where they are small
 AHEAD = 4  # blocks that are decoded while the caller works on another one
 # Bytes that VGG16's first layer gives for a block: 64 numbers of 4 bytes a pixel. Some three such arrays are
 # alive at once. It is what 32 images of 256 × 256 pixels take.
@@ -66,11 +65,11 @@ def read_pixels(path: Path, digest: str, image_input: ImageInput) -> np.ndarray:
 
 
 def block_for(image_size: int) -> int:
-    """Return how many images of `image_size` × `image_size` pixels go through the base together: 2 to 64.
+    """Return how many images of `image_size` × `image_size` pixels go through the base together: 2 to BLOCK.
 
     Never one alone: TensorFlow sums it in another order, and a row would depend on the size of its block.
     """
-    return max(2, min(max(BLOCK, PIXELS // image_size**2), ACTIVATIONS // (image_size**2 * 64 * 4)))
+    return min(BLOCK, max(2, ACTIVATIONS // (image_size**2 * 64 * 4)))
 
 
 def read_blocks(
