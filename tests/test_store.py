@@ -357,6 +357,17 @@ def test_on_another_number_of_cores_all_is_taken(filled, monkeypatch):
     assert all(taken == total for taken, total in from_store(printed.getvalue()).values())
 
 
+@pytest.mark.parametrize("flags, taken", [("avx512_bf16", True), ("avx2", False)])
+def test_emulated_bfloat16_depends_on_the_number_of_cores(filled, monkeypatch, flags, taken):
+    monkeypatch.setattr("stages.shared.network.precision.describe_processor", lambda: f"flags : {flags}")
+    change(store__gigabytes=0.1, conv_base__precision="bfloat16")
+    run("extract_features")
+    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda _: range(17))
+    with redirect_stdout(StringIO()) as printed:
+        run("extract_features")
+    assert {found == total for found, total in from_store(printed.getvalue()).values()} == {taken}
+
+
 def test_another_gpu_is_another_machine(monkeypatch, tmp_path):
     """Its name, its compute capability, CUDA, cuDNN, the driver, and whether products are rounded to TF32."""
     details = {"device_name": "NVIDIA H100", "compute_capability": (9, 0)}

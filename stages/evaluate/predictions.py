@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.shared.network import freeze_point, inference, model_file, prediction
+from stages.shared.network import environment, freeze_point, inference, model_file, prediction
 from stages.shared.network.freeze_point import base_output
 from stages.shared.network.prediction import predict_stored
 from stages.shared.pipeline import arrays
@@ -30,7 +30,8 @@ def predict_once(
     _, *row_shape = open_array(outputs).shape
     array = StoredArray(outputs, len(split), tuple(row_shape))
     modules = [__file__, *(used.__file__ for used in MODULES)]
-    key = take_fingerprint(modules, ["predictions", digest, str(through), array.digest()])
+    cores = environment.describe()["cores"]  # on which sums over features depend
+    key = take_fingerprint(modules, ["predictions", digest, str(through), array.digest(), cores])
     (stored,) = store.read([key])
     if stored is not None:
         store.mark_used([key])

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from stages.shared.images import decoding, fit, opening, reading
-from stages.shared.network import conv_base, inference
+from stages.shared.network import conv_base, environment, inference, precision
 from stages.shared.pipeline import arrays
 from stages.shared.store.fingerprint import take_fingerprint
 
@@ -22,5 +22,9 @@ def fingerprint_base(base: keras.Model, weights: Path, module: str, parameters: 
     """
     with weights.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
+    values = [base.name, digest, *parameters]
+    fast = precision.multiplies_bfloat16_fast(precision.describe_processor())
+    if not fast and any(layer.compute_dtype == "bfloat16" for layer in base.layers):
+        values.append(environment.describe()["cores"])  # on which sums depend, where bfloat16 is emulated
     modules = [module, *(used.__file__ for used in MODULES)]
-    return take_fingerprint(modules, [base.name, digest, *parameters])
+    return take_fingerprint(modules, values)
