@@ -130,7 +130,7 @@ class QuantizedBase:
                 fast_bias_correction=False,
                 ignored_scope=nncf.IgnoredScope(names=[first_convolution(model)]),
                 advanced_parameters=AdvancedQuantizationParameters(
-                    # Where int8 is fast, sums of its products do not overflow.
+                    # With AVX2 alone sums of two products may overflow: images held back would show that.
                     overflow_fix=OverflowFix.DISABLE,
                     # The extremes of all images: means of them cut off what matters most.
                     activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,

@@ -26,5 +26,8 @@ def multiplies_bfloat16_fast(described: str) -> bool:
 
 
 def multiplies_int8_fast(described: str) -> bool:
-    """Return whether the processor so `described` sums products of 8-bit integers in one instruction."""
-    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(described.split())
+    """Return whether the processor so `described` multiplies 8-bit integers faster than all else: x86 from AVX2 on.
+
+    With VNNI or AMX they take about half of what bfloat16 takes, and with AVX2 alone half of what float32 does.
+    """
+    return "avx2" in described.split()
