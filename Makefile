@@ -85,7 +85,7 @@ bench-peers: .venv/installed .venv-peers/installed
 	touch $@
 
 # PyTorch has an environment of its own.
-.venv-peers/installed: requirements-peers.txt .venv/installed
+.venv-peers/installed: requirements-peers.txt | .venv/installed
 	$(PYTHON) -m venv .venv-peers
 	$(INSTALL) requirements-peers.txt
 	touch $@

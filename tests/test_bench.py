@@ -123,6 +123,13 @@ def test_the_work_of_the_others_follows_from_steps_and_ours_from_n_and_4n_images
     assert whole == 10 * 10 + (6 * 19 + 299 + 999) * 2 + prediction
 
 
+def test_a_round_on_a_busy_machine_is_none():
+    one = peers_round(0.5)
+    one["4n"]["fine_tune"] = one["n"]["fine_tune"]
+    with pytest.raises(ValueError, match="fine_tune took no longer on 4n images"):
+        report.our_seconds(one)
+
+
 def test_the_table_of_the_others_says_where_we_are_behind():
     machine = dict.fromkeys("cores processor tensorflow keras torch torchvision".split(), "some")
     rounds = [peers_round(seconds) for seconds in (0.5, 0.01, 0.5)]
