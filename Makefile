@@ -6,7 +6,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Git hands a hook the index of the commit; tests make repositories of their own.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: repro report check lint types fast test test-faults demo verify bench bench-full lock audit
+.PHONY: repro report check lint types fast test test-faults demo verify bench bench-full bench-peers lock audit
 
 # Run what has changed of the pipeline, unless something would stop it later, then show its results.
 repro: .venv/installed
@@ -63,6 +63,11 @@ bench-full: .venv/installed
 	python -m bench $(IMAGES) --labels-from $(LABELS_FROM) --full $(SIZES)
 	python -m bench.report
 
+# Measure what people would pick instead beside this pipeline: the notebook, Keras's guide, PyTorch (5.5 GB of packages).
+bench-peers: .venv/installed .venv-peers/installed
+	python -m bench.peers $(IMAGES) --labels-from $(LABELS_FROM)
+	python -m bench.report
+
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
 	  (3, 11) <= v <= (3, 13) or sys.exit("Freezepoint needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12 repro" % v)'
@@ -79,7 +84,13 @@ bench-full: .venv/installed
 	$(INSTALL) requirements-dev.txt
 	touch $@
 
-INSTALL = .venv/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r
+# PyTorch has an environment of its own.
+.venv-peers/installed: requirements-peers.txt | .venv/installed
+	$(PYTHON) -m venv .venv-peers
+	$(INSTALL) requirements-peers.txt
+	touch $@
+
+INSTALL = $(@D)/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r
 
 # Renew the requirements from pyproject.toml (needs uv). What comes on top keeps to the pipeline's versions.
 lock:
@@ -87,6 +98,7 @@ lock:
 	$(COMPILE) --group export --constraint requirements.txt --output-file requirements-export.txt
 	$(COMPILE) --group dev --constraint requirements.txt --constraint requirements-export.txt \
 	  --output-file requirements-dev.txt
+	$(COMPILE) --group peers --constraint requirements.txt --output-file requirements-peers.txt
 
 COMPILE = uv pip compile --universal --generate-hashes --no-annotate --upgrade --quiet \
   --custom-compile-command "make lock"

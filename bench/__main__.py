@@ -56,12 +56,7 @@ QUICK = {"augmentation.views": 2, "fine_tune.epochs": 2}
 
 def main() -> None:
     options = read_options()
-    settings = {
-        **SETTINGS,
-        **{f"{section}.{key}": value for section in SECTIONS for key, value in TRAINING.items()},
-        "data.images": str(options.folder.resolve()),
-        "data.labels_from": options.labels_from,
-    }
+    settings = settings_for(options.folder, options.labels_from)
     sizes = {key: getattr(options, key.split(".")[1]) for key in NOTEBOOK}
     results = {"machine": None, "rounds": [], "whole": None}
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
@@ -106,6 +101,16 @@ def main() -> None:
     )
 
 
+def settings_for(images: Path, labels_from: str) -> dict[str, object]:
+    """Return the parameters of the notebook's work on these images, by dotted keys."""
+    return {
+        **SETTINGS,
+        **{f"{section}.{key}": value for section in SECTIONS for key, value in TRAINING.items()},
+        "data.images": str(images.resolve()),
+        "data.labels_from": labels_from,
+    }
+
+
 def write(results: dict) -> None:
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
@@ -128,28 +133,38 @@ def read_options() -> argparse.Namespace:
 
 
 def run_module(
-    folder: Path, module: str, *arguments: str, environment: Mapping[str, str] = os.environ
+    folder: Path,
+    module: str,
+    *arguments: str,
+    environment: Mapping[str, str] = os.environ,
+    python: str = sys.executable,
 ) -> dict:
     """Run a module that prints a line of JSON, and return that."""
-    measure([sys.executable, "-m", module, *arguments], folder, environment)
+    measure([python, "-m", module, *arguments], folder, environment)
     lines = (folder / "log.txt").read_text().splitlines()
     return json.loads(next(line for line in reversed(lines) if line.startswith("{")))
 
 
 def run_notebook(folder: Path, images: Path) -> dict[str, float]:
-    """Lay the pipeline's split out as the notebook wants it, and run the notebook's steps on it.
+    """Lay the pipeline's split out as the notebook wants it, and run the notebook's steps on it."""
+    lay_out(folder, images)
+    weights = "data/weights/conv_base.weights.h5"
+    return run_module(folder, "bench.notebook", "notebook", weights, environment=without_ours())
 
-    It runs with the user's settings of TensorFlow, not with those of our stages.
-    """
+
+def lay_out(folder: Path, images: Path) -> None:
+    """Write `folder`/notebook/{train,validation}/CLASS with links to the images of the pipeline's split."""
     for split in ("train", "validation"):
         table = read_split(folder / f"data/splits/{split}.csv")
         for number, (path, label) in enumerate(zip(table["path"], table["label"], strict=True)):
             link = folder / "notebook" / split / label / f"{number}{Path(path).suffix}"
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to((images / path).resolve())
-    weights = "data/weights/conv_base.weights.h5"
-    users = {name: value for name, value in os.environ.items() if stages.ENVIRONMENT.get(name) != value}
-    return run_module(folder, "bench.notebook", "notebook", weights, environment=users)
+
+
+def without_ours() -> dict[str, str]:
+    """Return the environment with the user's settings of TensorFlow, not with those of our stages."""
+    return {name: value for name, value in os.environ.items() if stages.ENVIRONMENT.get(name) != value}
 
 
 def run_store(folder: Path, store: Path) -> dict[str, float]:

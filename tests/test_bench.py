@@ -9,7 +9,7 @@ import pytest
 
 import stages
 from bench import __main__ as bench
-from bench import report
+from bench import peers, report
 from tests.conftest import PROJECT, search, states, variables_for
 
 
@@ -96,3 +96,63 @@ def test_the_page_shows_what_was_measured():
     text = (PROJECT / "docs/speed-and-store.md").read_text()
     assert search(report.SECTION.pattern, text, report.SECTION.flags)[0] == report.tables(results)
     assert re.search(r"\*\*\d+\.\d\*\*", report.tables(results))
+    measured_peers = json.loads(report.PEERS_RESULTS.read_text())
+    shown = search(report.PEERS_SECTION.pattern, text, report.PEERS_SECTION.flags)[0]
+    assert shown == report.peers_table(measured_peers)
+
+
+def peers_round(pytorch: float) -> dict:
+    """A round in which a step takes the notebook and the guide a second, and PyTorch `pytorch` seconds."""
+    one = measured(10, 2)
+    for size, seconds in (("n", 12), ("4n", 18)):
+        one[size]["predict"] = {"seconds": seconds}
+    steps = one["notebook"]
+    return {**one, "keras_guide": {**steps, "prediction": 2}, "pytorch": dict.fromkeys(steps, pytorch)}
+
+
+def test_the_work_of_the_others_follows_from_steps_and_ours_from_n_and_4n_images():
+    one = peers_round(0.5)
+    extraction, augmented, fine_tuning, prediction, whole = report.peer_seconds(one["notebook"]).values()
+    assert (extraction, augmented, fine_tuning, prediction) == (200, 30 * 150, 100 * 150, 50)
+    assert whole == extraction + 30 * 100 + augmented + fine_tuning + prediction
+    *_, prediction, more = report.peer_seconds(one["keras_guide"]).values()
+    assert prediction == 100 and more == whole + 50
+    extraction, augmented, fine_tuning, prediction, whole = report.our_seconds(one).values()
+    assert (extraction, augmented, fine_tuning) == (10 + 19 * 2, 2 * 10 + (299 + 19) * 2, 10 + 999 * 2)
+    assert prediction == 12 + 4 * 2
+    assert whole == 10 * 10 + (6 * 19 + 299 + 999) * 2 + prediction
+
+
+def test_a_round_on_a_busy_machine_is_none():
+    one = peers_round(0.5)
+    one["4n"]["fine_tune"] = one["n"]["fine_tune"]
+    with pytest.raises(ValueError, match="fine_tune took no longer on 4n images"):
+        report.our_seconds(one)
+
+
+def test_the_table_of_the_others_says_where_we_are_behind():
+    machine = dict.fromkeys("cores processor tensorflow keras torch torchvision".split(), "some")
+    rounds = [peers_round(seconds) for seconds in (0.5, 0.01, 0.5)]
+    table = report.peers_table({"machine": machine, "precision": "float32", "rounds": rounds})
+    assert "| extraction of 4,000 images | 3.3 | 3.3 | 1.7 | 0.8 | 2.1 |" in table  # 200, 100 and 48 s
+    assert "| the whole | 379.2 | 380.0 | 189.6 | 49.1 | 3.9 |" in table
+    assert states(table, "in: no row", "23.3 minutes more", "PyTorch's whole then takes 2.6 times ours")
+    slow = report.peers_table({"machine": machine, "precision": "float32", "rounds": rounds[1:2]})
+    assert states(slow, "in: extraction of 4,000 images, 30 augmented epochs", "the whole.")
+
+
+def test_pytorch_trains_what_we_train():
+    """VGG16's block 5, on what its block 4 gives; where make bench-peers made the environment."""
+    if not peers.PEERS_PYTHON.exists():
+        pytest.skip("no .venv-peers")
+    code = """
+import torch
+from torchvision.models import vgg16
+from bench.pytorch import BLOCK5
+with torch.device("meta"):
+    features = vgg16().features
+    print(features[:BLOCK5](torch.empty(1, 3, 150, 150)).shape[1:].numel())
+    print(sum(weights.numel() for weights in features[BLOCK5:].parameters()))
+"""
+    run = subprocess.run([peers.PEERS_PYTHON, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, check=True)
+    assert list(map(int, run.stdout.split())) == [9 * 9 * 512, 3 * (3 * 3 * 512 * 512 + 512)]

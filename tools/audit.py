@@ -23,6 +23,7 @@ LOCKS = {  # and the heading of what each brings
     "requirements.txt": "The pipeline, the report, the page",
     "requirements-export.txt": "Also for tools.export",
     "requirements-dev.txt": "Also for tests and checks",
+    "requirements-peers.txt": "PyTorch, which speed is compared with",  # in an environment of its own
 }
 PAGE = Path("docs/licenses.md")
 SECTION = re.compile(r"(?<=<!-- licenses: make audit -->\n).*(?=<!-- /licenses -->)", re.DOTALL)
@@ -130,8 +131,7 @@ def tables(locked: dict[str, set[tuple[str, str]]]) -> str:
     lines = [f"Looked at on {system}.", ""]
     listed, elsewhere = set(), set()
     for lock, heading in LOCKS.items():
-        lines += [f"### {heading}", "", f"Locked in `{lock}`.", ""]
-        lines += ["| package | version | license | see the notes |", "| --- | --- | --- | --- |"]
+        rows = []
         for name, version in sorted(locked[lock] - listed):
             try:
                 package = distribution(name)
@@ -141,10 +141,17 @@ def tables(locked: dict[str, set[tuple[str, str]]]) -> str:
                 elsewhere.add(f"{name} {version}")
                 continue
             stated = statement(package).replace("|", "\\|")
-            lines.append(f"| {name} | {version} | {stated} | {', '.join(kinds(package))} |")
+            rows.append(f"| {name} | {version} | {stated} | {', '.join(kinds(package))} |")
         listed |= locked[lock]
-        lines.append("")
-    lines += ["### For other systems and versions of Python", ""]
+        if rows:
+            lines += [f"### {heading}", "", f"Locked in `{lock}`.", ""]
+            lines += [
+                "| package | version | license | see the notes |",
+                "| --- | --- | --- | --- |",
+                *rows,
+                "",
+            ]
+    lines += ["### For other systems, versions of Python, and `make bench-peers`", ""]
     lines += [f"Locked too, and not installed where this was written: {', '.join(sorted(elsewhere))}.", ""]
     return "\n".join(lines)
 
