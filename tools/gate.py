@@ -17,7 +17,7 @@ import pandas as pd
 from pydantic import Field, StringConstraints
 
 from stages.shared.evaluation.intervals import draw_counts
-from stages.shared.evaluation.metrics import METRICS, measure_classes
+from stages.shared.evaluation.metrics import METRICS, confusion_matrix, measure_classes
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section, Sections, read_parameters
 from tools.compare import IMAGE, MODELS, read_predictions
@@ -122,9 +122,10 @@ def look_up(metric: str, predictions: pd.DataFrame) -> float:
     truth, predicted = (predictions[column].map(names.index).to_numpy() for column in ("label", "predicted"))
     if metric in METRICS:
         return METRICS[metric](truth, predicted, probabilities.to_numpy("float32"))
+    confusion = confusion_matrix(truth, predicted, len(names))
     of_classes = {
         f"per_class.{found['class']}.{name}": found[name]
-        for found in measure_classes(truth, predicted, names)
+        for found in measure_classes(confusion, names)
         for name in ("precision", "recall", "f1")
     }
     if metric not in of_classes:
