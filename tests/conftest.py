@@ -1,6 +1,7 @@
 """What the tests share: tiny images, and the real stages run on them."""
 
 import fcntl
+import gc
 import os
 import re
 import runpy
@@ -191,6 +192,7 @@ def run(*stages: str) -> None:
                 "ignore", "'stages.* found in sys.modules", RuntimeWarning
             )  # a test imports it
             patch.setattr(sys, "argv", [stage, *arguments(stage)])
+            patch.setattr(gc, "freeze", lambda: None)  # it is for a process that ends: here models would stay
             runpy.run_module(f"stages.{stage}", run_name="__main__")
 
 
