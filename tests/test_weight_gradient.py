@@ -10,13 +10,18 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from stages.shared.network.precision import describe_processor, multiplies_bfloat16_fast
 from stages.shared.store.results import Store
 from stages.shared.training import weight_gradient as module
 from stages.shared.training.fit import Examples, Training, train_above
 from stages.shared.training.weight_gradient import as_products, weight_gradient
 from tests.conftest import write_array
 
-LARGEST = {"float32": 1e-6, "bfloat16": 2**-8}  # deviation, as a part of the largest gradient
+# Deviations, as parts of the largest gradient, from the exact one and from TensorFlow's own. Where bfloat16 is
+# emulated, results are cut off rather than rounded, and TensorFlow's own is off by more.
+EMULATED = not multiplies_bfloat16_fast(describe_processor())
+LARGEST = {"float32": 1e-6, "bfloat16": 2**-7 if EMULATED else 2**-8}
+FROM_TENSORFLOW = 2**-5 if EMULATED else 2**-7
 
 
 @pytest.mark.parametrize("dtype", LARGEST)
@@ -144,7 +149,7 @@ def test_a_network_has_the_same_output_and_gradients_to_rounding():
         for weight, theirs, our in zip(model.trainable_weights, expected, found, strict=True):
             largest = np.abs(theirs).max()
             assert largest > 0, weight.path
-            assert np.abs(our - theirs).max() < 2**-7 * largest, weight.path
+            assert np.abs(our - theirs).max() < FROM_TENSORFLOW * largest, weight.path
 
 
 def test_equal_steps_give_equal_bytes_and_leave_the_network_as_it_was():
