@@ -18,10 +18,10 @@ from stages.shared.training.weight_gradient import as_products, weight_gradient
 from tests.conftest import write_array
 
 # Deviations, as parts of the largest gradient, from the exact one and from TensorFlow's own. Where bfloat16 is
-# emulated, results are cut off rather than rounded, and TensorFlow's own is off by more.
+# emulated, results are cut off rather than rounded, and TensorFlow's own adds up in bfloat16.
 EMULATED = not multiplies_bfloat16_fast(describe_processor())
 LARGEST = {"float32": 1e-6, "bfloat16": 2**-7 if EMULATED else 2**-8}
-FROM_TENSORFLOW = 2**-5 if EMULATED else 2**-7
+FROM_TENSORFLOW = 2**-2 if EMULATED else 2**-7
 
 
 @pytest.mark.parametrize("dtype", LARGEST)
