@@ -81,7 +81,8 @@ def test_figures_are_those_of_scikit_learn(classes):
     """With many images of the same probability, and a class that is never predicted."""
     rng = np.random.default_rng(0)
     truth = np.append(np.arange(classes), rng.integers(0, classes, 300))
-    drawn = rng.dirichlet(np.ones(classes), len(truth)).round(2)
+    drawn = rng.integers(1, 20, (len(truth), classes))
+    drawn = drawn / drawn.sum(axis=1, keepdims=True)
     probabilities = drawn if classes > 2 else per_class(drawn[:, 1:].astype("float32"))
     predicted = rng.integers(0, classes - 1, len(truth))
     found = measure(truth, predicted, probabilities, list("abcd")[:classes])
@@ -92,9 +93,6 @@ def test_figures_are_those_of_scikit_learn(classes):
         "roc_auc": metrics.roc_auc_score(positive, probabilities),
         "average_precision": metrics.average_precision_score(positive, probabilities),
         "brier_score": metrics.brier_score_loss(truth, probabilities, labels=range(classes)),
-        "loss": metrics.log_loss(truth, probabilities.clip(1e-7, 1 - 1e-7))
-        if classes == 2
-        else found["loss"],
     }.items():
         assert found[name] == pytest.approx(expected), name
     assert found["confusion_matrix"] == metrics.confusion_matrix(truth, predicted).tolist()
