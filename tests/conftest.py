@@ -147,6 +147,15 @@ def class_folders(classes: tuple[str, ...] = ("apple", "pear"), each: int = 15) 
     return [f"{label}/{number}.png" for label in classes for number in range(each)]
 
 
+@pytest.fixture(autouse=True)
+def variables_as_they_were() -> Iterator[None]:
+    """Take back what libraries set in this process: DVC names an S3 remote's configuration to all later ones."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture
 def workspace(tmp_path, monkeypatch) -> Path:
     """An empty project folder with tiny parameters and images, and the working directory of the test."""
