@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from stages.shared.extraction.outputs import ExtractionParameters, OwnPrecision, store_outputs
+from stages.shared.extraction.outputs import store_outputs
+from stages.shared.extraction.work import ExtractionParameters, OwnPrecision
 from stages.shared.network import conv_base
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import SPLITS, read_split

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import keras
 
-from stages.shared.extraction.outputs import ExtractionParameters, store_outputs
+from stages.shared.extraction.outputs import store_outputs
+from stages.shared.extraction.work import ExtractionParameters
 from stages.shared.network import conv_base, environment
 from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.pipeline.command import UserError, run

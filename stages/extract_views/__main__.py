@@ -11,7 +11,8 @@ import keras
 
 from stages.extract_views.augmentation import Augmentation, AugmentedView
 from stages.extract_views.passes import choose_passes
-from stages.shared.extraction.outputs import ExtractionParameters, Passes, store_outputs
+from stages.shared.extraction.outputs import store_outputs
+from stages.shared.extraction.work import ExtractionParameters, Passes
 from stages.shared.network import conv_base, environment
 from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.network.freeze_point import FreezePoint, check_cut

@@ -8,6 +8,7 @@ Efficient Integer-Arithmetic-Only Inference (2018). NNCF quantizes, and OpenVINO
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from logging import WARNING
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from stages.shared.extraction.base_fingerprint import fingerprint_base
-from stages.shared.extraction.outputs import Compute, ExtractionParameters
+from stages.shared.extraction.work import Compute, ExtractionParameters, MakePasses
 from stages.shared.images.reading import block_for, read_blocks
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import ARCHITECTURES
@@ -75,6 +76,11 @@ class QuantizedBase:
             return [found[layer] for layer in layers]
 
         return compute
+
+    def elsewhere(self) -> MakePasses:
+        """Return what makes them of the same networks: they are drawn and quantized once."""
+        drawn = pd.concat([self.calibration, self.held_back]).drop_duplicates("sha256")
+        return partial(_with_networks, split=drawn, parameters=self.parameters, networks=self.networks)
 
     def error(self, layers: Iterable[str]) -> float:
         """Return by how much `layers` are off on images that are held back from the calibration.
@@ -163,6 +169,14 @@ class QuantizedBase:
     def _read(self, images: pd.DataFrame) -> Iterable[np.ndarray]:
         folder = Path(self.parameters.data.images)
         return (pixels for _, pixels in read_blocks(images, folder, self.parameters))
+
+
+def _with_networks(
+    base: keras.Model, weights: Path, split: pd.DataFrame, parameters: ExtractionParameters, networks: dict
+) -> QuantizedBase:
+    passes = QuantizedBase(base, weights, split, parameters)
+    passes.networks = networks
+    return passes
 
 
 def first_convolution(model: "openvino.Model") -> str:

@@ -8,7 +8,7 @@ import keras
 import pandas as pd
 
 from stages.extract_views.int8 import LIBRARIES, QuantizedBase
-from stages.shared.extraction.outputs import ExtractionParameters, OwnPrecision, Passes
+from stages.shared.extraction.work import ExtractionParameters, OwnPrecision, Passes
 from stages.shared.network.precision import describe_processor, multiplies_int8_fast
 from stages.shared.pipeline.command import UserError
 
