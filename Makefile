@@ -75,12 +75,16 @@ bench-peers: .venv/installed .venv-peers/installed
 	$(INSTALL) requirements.txt
 	touch $@
 
-# On top of the pipeline: what export needs, then what tests and checks need.
+# On top of the pipeline: what export needs, what engine: ray needs, then what tests and checks need.
 .venv/installed-export: requirements-export.txt .venv/installed
 	$(INSTALL) requirements-export.txt
 	touch $@
 
-.venv/installed-dev: requirements-dev.txt .venv/installed-export
+.venv/installed-ray: requirements-ray.txt .venv/installed
+	$(INSTALL) requirements-ray.txt
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed-export .venv/installed-ray
 	$(INSTALL) requirements-dev.txt
 	touch $@
 
@@ -96,8 +100,9 @@ INSTALL = $(@D)/bin/python -m pip install --disable-pip-version-check --quiet --
 lock:
 	$(COMPILE) pyproject.toml --output-file requirements.txt
 	$(COMPILE) --group export --constraint requirements.txt --output-file requirements-export.txt
+	$(COMPILE) --group ray --constraint requirements.txt --output-file requirements-ray.txt
 	$(COMPILE) --group dev --constraint requirements.txt --constraint requirements-export.txt \
-	  --output-file requirements-dev.txt
+	  --constraint requirements-ray.txt --output-file requirements-dev.txt
 	$(COMPILE) --group peers --constraint requirements.txt --output-file requirements-peers.txt
 
 COMPILE = uv pip compile --universal --generate-hashes --no-annotate --upgrade --quiet \

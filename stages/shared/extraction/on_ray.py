@@ -89,7 +89,7 @@ def connect(cluster: Cluster) -> None:
     """Connect this process to `cluster`, or to one that is started on this machine, until it ends."""
     if not find_spec("ray"):
         raise UserError(
-            "params.yaml: engine is 'ray', but Ray is not installed: run make ray, or set it to local."
+            "params.yaml: engine is 'ray', but Ray is not installed: run make .venv/installed-ray, or set it to local."
         )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     where: dict[str, Any] = {"address": cluster.address}
