@@ -1,5 +1,6 @@
 """Engine ray gives what engine local gives, byte for byte, on a cluster that loses machines."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.shared.extraction import on_ray
 from tests.conftest import (
     TINY,
     arguments,
@@ -16,7 +18,9 @@ from tests.conftest import (
     chdir,
     draw_images,
     place_weights,
+    refused,
     run,
+    states,
     variables_for,
     write_parameters,
 )
@@ -111,3 +115,59 @@ def test_also_where_a_machine_is_lost(project, copy, cluster):
     for name in ("train", "validation", "test"):
         array = f"data/features/{name}.npy"
         assert (copy / array).read_bytes() == (project / array).read_bytes()
+
+
+def test_a_driver_that_was_killed_goes_on(project, copy, cluster, tmp_path):
+    """What the machines had computed is in their stores."""
+    change(store__gigabytes=1, store__folder=str(tmp_path / "store"))
+    running = start(copy, "extract_features", cluster)
+    wait_for_rows(copy, running)
+    running.kill()
+    running.communicate()
+    assert not list((copy / "data").rglob("*.npy"))
+    said = extract(copy, cluster)
+    (from_store,) = re.findall(r"features/train.npy: .*, (\d+) of 300 images from the store", said)
+    assert int(from_store) > 0
+    assert arrays(copy) == arrays(project)
+
+
+def test_machines_of_several_kinds(project, copy, cluster):
+    """Which oneDNN computes otherwise on, here by a setting of its own."""
+    cluster.kill("127.0.0.4")
+    cluster.restart("127.0.0.4", DNNL_MAX_CPU_ISA="SSE41")
+    running = start(copy, "extract_features", cluster)
+    _, errors = running.communicate(timeout=600)
+    assert running.returncode == 1 and "Traceback" not in errors
+    assert states(errors, "different kinds", "ray.mixed_machines", "params.yaml")
+    assert not list((copy / "data").rglob("*.npy*"))
+    change(ray__mixed_machines=True)
+    extract(copy, cluster)
+    assert set(arrays(copy)) == set(arrays(project))
+    cluster.kill("127.0.0.4")
+    cluster.restart("127.0.0.4")
+
+
+def test_rows_come_through_the_driver_where_its_folder_is_not_seen(project, copy, cluster):
+    hidden = copy / "data/features"
+    hidden.mkdir(exist_ok=True)
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("only root may hide a folder from a process")
+    for ip in ("127.0.0.3", "127.0.0.4"):
+        cluster.kill(ip)
+        cluster.restart(
+            ip, "unshare", "--mount", "sh", "-c", f'mount -t tmpfs tmpfs "{hidden}" && exec "$@"', "sh"
+        )
+    extract(copy, cluster)
+    assert arrays(copy) == arrays(project)
+
+
+def test_where_no_cluster_answers(copy):
+    change(ray__address="127.0.0.2:1")
+    with refused("params.yaml", "ray.address", "127.0.0.2:1", "no cluster answers"):
+        run("extract_features")
+
+
+def test_where_ray_is_not_installed(copy, monkeypatch):
+    monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
+    with refused("params.yaml", "engine", "ray", "not installed"):
+        run("extract_features")

@@ -37,7 +37,7 @@ from stages.shared.pipeline.arrays import ArrayFile
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import scratch_file
 
-TOGETHER = 8  # blocks that one task decodes: a lost machine loses no more of each
+TOGETHER = 4  # blocks that one task decodes, and one actor computes before it says so
 Batch = dict[str, Any]  # of columns, each with a value for every image
 
 
