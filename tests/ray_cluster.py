@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,7 +38,8 @@ class LoopbackCluster:
     def _start(self, ip: str, options: list[str], *around: str, **variables: str) -> None:
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *options]
         command += [f"--node-ip-address={ip}", "--num-cpus=1", "--object-store-memory=100000000"]
-        with (self.folder / f"{ip}.log").open("w") as log:
+        file = self.folder / f"{ip}.log"
+        with file.open("w") as log:
             self.nodes[ip] = subprocess.Popen(
                 [*around, *command],
                 env={**variables_for(), **self.variables, "RAY_TMPDIR": str(self.folder), **variables},
@@ -45,6 +47,9 @@ class LoopbackCluster:
                 stderr=log,
                 start_new_session=True,
             )
+        while "Ray runtime started" not in file.read_text():
+            assert self.nodes[ip].poll() is None, file.read_text()
+            time.sleep(0.1)
 
     def kill(self, ip: str) -> None:
         """Kill a node and all of its processes, as a power cut does."""
