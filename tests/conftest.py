@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages import set_variables
 from stages.shared.pipeline.arrays import array_file
 from stages.shared.pipeline.image_input import ImageInput
 from tests.warm_python import warm_python
@@ -152,8 +153,9 @@ def variables_as_they_were() -> Iterator[None]:
     """Take back what libraries set in this process: DVC names an S3 remote's configuration to all later ones."""
     before = dict(os.environ)
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    for name in {*before, *os.environ}:
+        if os.environ.get(name) != before.get(name):  # the others stay untouched: threads read them
+            set_variables({name: before.get(name)})
 
 
 @pytest.fixture
