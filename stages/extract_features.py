@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from stages.shared.extraction.outputs import store_outputs
+from stages.shared.extraction.outputs import Extraction, store_outputs
 from stages.shared.extraction.work import ExtractionParameters
 from stages.shared.network import conv_base, environment
 from stages.shared.network.conv_base import ARCHITECTURES
@@ -35,11 +35,13 @@ def main(
     check_complete(splits, unused, Path(parameters.data.images))
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
     output, default = base.layers[-1].name, ARCHITECTURES[parameters.conv_base.name].freeze_through
+    extractions = []
     for name in SPLITS:
         files = {output: features / f"{name}.npy"}
         if name != "train":
             files[default] = activations / f"{name}.npy"
-        store_outputs(base, weights, files, read_split(splits / f"{name}.csv"), parameters)
+        extractions.append(Extraction(files, read_split(splits / f"{name}.csv")))
+    store_outputs(base, weights, extractions, parameters)
     return [base]
 
 

@@ -17,14 +17,15 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 import stages
 from stages.shared.extraction.work import (
     Block,
     Cluster,
     ExtractionParameters,
-    Key,
     MakePasses,
+    Part,
     View,
     Work,
     keep,
@@ -37,45 +38,50 @@ from stages.shared.pipeline.arrays import ArrayFile
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import scratch_file
 
-TOGETHER = 4  # blocks that one task decodes, and one actor computes before it says so
-Batch = dict[str, Any]  # of columns, each with a value for every image
+TOGETHER = (
+    4  # blocks that one task decodes, and an actor computes before it says so, of images in one version
+)
+Batch = dict[str, Any]  # of columns, each with a value a row
 
 
 class Refused(Exception):
     """A UserError on its way to the driver: SystemExit would end the worker."""
 
 
-class Job(NamedTuple):
-    """What an actor is told of the work."""
+class Share(NamedTuple):
+    """What an actor is told of a part."""
 
     passes: MakePasses
     versions: list[View]
     arrays: dict[str, ArrayFile]
-    token: tuple[Path, bytes]  # a file beside them, and what it holds
+
+
+class Job(NamedTuple):
+    """What an actor is told of the work."""
+
+    shares: list[Share]
+    token: tuple[Path, bytes]  # a file beside the arrays, and what it holds
     parameters: ExtractionParameters
 
 
-def compute_on_ray(work: Work, key: Key) -> Iterator[int]:
-    """Have a cluster compute what `work` lacks, and yield how many images are done, some blocks at a time.
+def compute_on_ray(work: Work) -> Iterator[int]:
+    """Have a cluster do `work`, and yield how many images are done, some blocks at a time.
 
     Raises UserError where Ray is not installed, no cluster answers, or its machines are of several kinds.
     """
-    first = next(iter(work.arrays.values())).path
-    connect(work.parameters.ray)
-    with scratch_file(first.with_name("token")) as token:
+    shares = [Share(part.passes.elsewhere(), list(part.versions), part.lacking) for part in work.parts]
+    settings = work.parameters.conv_base
+    settings = settings.model_copy(update={"precision": settings.computes_in})
+    parameters = work.parameters.model_copy(update={"conv_base": settings})
+    connect(parameters.ray)
+    here = describe_machine()
+    with scratch_file(next(iter(shares[0].arrays.values())).path.with_name("token")) as token:
         token.write_bytes(secrets.token_bytes(16))
-        settings = work.parameters.conv_base
-        parameters = work.parameters.model_copy(
-            update={"conv_base": settings.model_copy(update={"precision": settings.computes_in})}
-        )
-        job = Job(
-            work.passes.elsewhere(), list(work.versions), work.arrays, (token, token.read_bytes()), parameters
-        )
-        here = describe_machine()
+        done = start(work, Job(shares, (token, token.read_bytes()), parameters))
         try:
-            for batch in start(work, job).iter_batches(batch_size=None, prefetch_batches=1):
-                check_machines(batch, here, work.parameters.ray)
-                for number, array in enumerate(work.arrays.values()):
+            for batch in done.iter_batches(batch_size=None, prefetch_batches=1):
+                check_machines(batch, here, parameters.ray)
+                for number, array in enumerate(shares[batch["part"][0]].arrays.values()):
                     if f"layer {number}" in batch:
                         array.write(batch["row"], batch[f"layer {number}"])
                 yield int(batch["absent"].sum())
@@ -111,40 +117,48 @@ def connect(cluster: Cluster) -> None:
 
 
 def start(work: Work, job: Job) -> Any:
-    """Return the dataset of the rows that `work` lacks, which is computed as it is read."""
+    """Return the dataset of the rows that are lacking, which is computed as it is read."""
     import ray
     from ray import data
 
     getLogger("ray.data").setLevel(ERROR)
     data.DataContext.get_current().enable_progress_bars = False
-    wanted = np.flatnonzero(work.absent.any(axis=0))
-    images = work.split.iloc[wanted][["path", "sha256"]].assign(image=wanted)
-    images["absent"] = list(work.absent[:, wanted].T)
-    size = block_for(work.parameters.image_size)
-    parts = [images.iloc[first : first + TOGETHER * size] for first in range(0, len(images), TOGETHER * size)]
+    tables = [table for number, part in enumerate(work.parts) for table in cut(number, part, work.parameters)]
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     cpus, gpus = min(node["CPU"] for node in nodes), int(ray.cluster_resources().get("GPU", 0))
     # Half of a machine's processors are left to tasks that decode, though a pass takes all that it finds. Tasks and
     # actors never ask for the same: Ray Data would make one of them.
     holding = {"num_gpus": 1} if gpus else {"num_cpus": cpus // 2 or 0.4}
     folder = Path(work.parameters.data.images).absolute()
-    decoded = data.from_pandas(parts).map_batches(
-        decode,
-        batch_size=size,
-        fn_kwargs={"folder": folder, "parameters": job.parameters},
-        num_cpus=0.5,
+    decoded = data.from_pandas(tables).map_batches(
+        decode, batch_size=None, fn_kwargs={"folder": folder, "parameters": job.parameters}, num_cpus=0.5
     )
     return decoded.map_batches(
         Worker,
-        batch_size=size,
-        compute=data.ActorPoolStrategy(size=min(gpus or len(nodes), len(parts))),
+        batch_size=None,
+        compute=data.ActorPoolStrategy(size=min(gpus or len(nodes), len(tables))),
         fn_constructor_args=(job, [ray.put(work.weights.read_bytes())]),
         **holding,
     )
 
 
+def cut(number: int, part: Part, parameters: ExtractionParameters) -> Iterator[pd.DataFrame]:
+    """Yield tables of the images of a part that lack a row, each of as many as a task decodes and an actor computes.
+
+    Their columns are part, its number, and path, sha256, image, its place in the split, and absent, the versions
+    that are lacking, a byte each.
+    """
+    absent = part.absent
+    wanted = np.flatnonzero(absent.any(axis=0))
+    images = part.split.iloc[wanted][["path", "sha256"]].assign(part=number, image=wanted)
+    images["absent"] = [versions.tobytes() for versions in absent[:, wanted].T]
+    size = block_for(parameters.image_size)
+    step = max(size, TOGETHER * size // len(part.versions))
+    return (images.iloc[first : first + step] for first in range(0, len(images), step))
+
+
 def decode(images: Batch, folder: Path, parameters: ExtractionParameters) -> Batch:
-    """Add the pixels of some images, (m, size, size, 3) uint8."""
+    """Add the pixels of the images of a table, (m, size, size, 3) uint8."""
     pairs = zip(images["path"], images["sha256"], strict=True)
     try:
         pixels = [read_pixels(folder / path, digest, parameters) for path, digest in pairs]
@@ -159,56 +173,67 @@ class Worker:
     def __init__(self, job: Job, weights: list) -> None:
         import ray
 
-        self.job, self.machine = job, describe_machine()
+        self.job, self.machine, self.keys, self.computes = job, describe_machine(), [], []
         with TemporaryDirectory() as folder:
             file = Path(folder, "conv_base.weights.h5")
             file.write_bytes(ray.get(weights[0]))
             base = conv_base.load(job.parameters.conv_base, job.parameters.image_size, file)
-            passes = job.passes(base, file)
-            self.key = make_key(base, file, passes, job.versions, job.parameters)
-        self.compute = passes.forward(list(job.arrays))
+            for share in job.shares:
+                passes = share.passes(base, file)
+                self.keys.append(make_key(base, file, passes, share.versions, job.parameters))
+                self.computes.append(passes.forward(list(share.arrays)))
         token, content = job.token
         self.sees_the_project = token.is_file() and token.read_bytes() == content
 
-    def __call__(self, batch: Batch) -> Iterator[Batch]:
+    def __call__(self, table: Batch) -> Iterator[Batch]:
         """Yield for each version of some decoded images which rows are done, and what is to be written there."""
-        digests, images, pixels = batch["sha256"].tolist(), batch["image"], batch["pixels"]
-        size = block_for(self.job.parameters.image_size)
-        whole = np.concatenate([pixels, np.repeat(pixels[-1:], size - len(pixels), axis=0)])
-        absent = np.stack(batch["absent"]).T
-        count = self.job.arrays[next(iter(self.job.arrays))].rows // len(self.job.versions)
-        for block, drawn in versions_of(whole, images, digests, absent, self.job.versions):
-            outputs = self._find(block) or self._compute(block, drawn)
-            rows = block.version * count + images
-            done = {"row": rows, "absent": absent[block.version], "machine": [self.machine] * len(rows)}
-            if self.sees_the_project:
-                for layer, values in outputs.items():
-                    self.job.arrays[layer].write(rows, values)
+        number = int(table["part"][0])  # as of all of them: a table is of one part
+        share, size = self.job.shares[number], block_for(self.job.parameters.image_size)
+        count = next(iter(share.arrays.values())).rows // len(share.versions)
+        absent = np.frombuffer(b"".join(table["absent"]), bool).reshape(-1, len(share.versions)).T
+        for first in range(0, len(table["image"]), size):
+            chosen = slice(first, first + size)
+            digests, images, pixels = (
+                table["sha256"][chosen].tolist(),
+                table["image"][chosen],
+                table["pixels"][chosen],
+            )
+            whole = np.concatenate([pixels, np.repeat(pixels[-1:], size - len(pixels), axis=0)])
+            for block, drawn in versions_of(whole, images, digests, absent[:, chosen], share.versions):
+                outputs = self._find(number, block) or self._compute(number, block, drawn)
+                rows = block.version * count + images
+                done = {
+                    "part": np.full(len(rows), number),
+                    "row": rows,
+                    "absent": absent[block.version, chosen],
+                }
+                done |= {"machine": [self.machine] * len(rows)}
+                if self.sees_the_project:
+                    for layer, values in outputs.items():
+                        share.arrays[layer].write(rows, values)
+                else:
+                    done |= {f"layer {place}": values for place, values in enumerate(outputs.values())}
                 yield done
-            else:
-                yield done | {f"layer {number}": values for number, values in enumerate(outputs.values())}
 
-    def _find(self, block: Block) -> dict[str, np.ndarray] | None:
+    def _find(self, number: int, block: Block) -> dict[str, np.ndarray] | None:
         """Return what the store of this machine has for `block`, where it has all of it."""
         store, found = self.job.parameters.store, {}
-        for layer, array in self.job.arrays.items():
-            keys = [self.key(layer, block.version, digest) for digest in block.digests]
-            values = store.read(keys)
-            if None in values:
+        for layer, array in self.job.shares[number].arrays.items():
+            keys = [self.keys[number](layer, block.version, digest) for digest in block.digests]
+            values = [value for value in store.read(keys) if value is not None]
+            if len(values) < len(keys):
                 return None
             store.mark_used(keys)
             found[layer] = np.frombuffer(b"".join(values), array.dtype).reshape(-1, *array.row_shape)
         return found
 
-    def _compute(self, block: Block, drawn: np.ndarray) -> dict[str, np.ndarray]:
+    def _compute(self, number: int, block: Block, drawn: np.ndarray) -> dict[str, np.ndarray]:
+        layers = zip(self.job.shares[number].arrays.items(), self.computes[number](drawn), strict=True)
         try:
-            outputs = {
-                layer: array.fit(output[: len(block.images)])
-                for (layer, array), output in zip(self.job.arrays.items(), self.compute(drawn), strict=True)
-            }
+            outputs = {layer: array.fit(output[: len(block.images)]) for (layer, array), output in layers}
         except UserError as error:
             raise Refused(str(error)) from None
-        keep(outputs, block, self.key, self.job.parameters.store)
+        keep(outputs, block, self.keys[number], self.job.parameters.store)
         return outputs
 
 

@@ -1,12 +1,12 @@
-"""Run a split's images through a conv base and keep what comes out: once per image and view, ever.
+"""Run the images of splits through a conv base and keep what comes out: once per image and view, ever.
 
-An extraction takes from the store what that has, has an engine compute the other rows block by block, and
-reports what it did.
+What the store has is taken from there, and an engine computes the other rows, block by block.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -19,6 +19,7 @@ from stages.shared.extraction.work import (
     AsItIs,
     ExtractionParameters,
     OwnPrecision,
+    Part,
     Passes,
     View,
     Work,
@@ -31,51 +32,72 @@ from stages.shared.store.results import Store
 ENGINES = {"local": compute_here, "ray": compute_on_ray}
 
 
+class Extraction(NamedTuple):
+    """What is wanted of a split: a file for each of some layers.
+
+    The arrays are (n, …) in the split's order, or (views, n, …) where `views` are given. `passes` computes them,
+    or TensorFlow in the base's own precision.
+    """
+
+    files: dict[str, Path]
+    split: pd.DataFrame
+    views: Sequence[View] | None = None
+    passes: Passes | None = None
+
+
 def store_outputs(
     base: keras.Model,
     weights: Path,
-    files: dict[str, Path],
-    split: pd.DataFrame,
+    extractions: Sequence[Extraction],
     parameters: ExtractionParameters,
-    views: Sequence[View] | None = None,
-    passes: Passes | None = None,
 ) -> None:
-    """Write what layers of `base`, whose weights `weights` holds, give for a split's images.
+    """Write what layers of `base`, whose weights `weights` holds, give for the images of splits.
 
-    `files` names a file for each layer. The arrays are (n, …) in the split's order, or
-    (views, n, …) where `views` are given. What the store has is taken from there, and the rest, by `passes` or
-    in the base's own precision, goes there block by block: a run that was stopped resumes where it was.
+    What the store has is taken from there, and the rest goes there block by block: a run that was stopped resumes
+    where it was.
     """
-    passes = passes or OwnPrecision(base)
-    versions: Sequence[View] = views or [AsItIs()]
+    with ExitStack() as stack:
+        parts = [begin(base, weights, extraction, parameters, stack) for extraction in extractions]
+        rows = sum(part.absent.size for part in parts)
+        lacking = [part for part in parts if part.absent.any()]
+        done = rows - sum(int(part.absent.sum()) for part in lacking)
+        if lacking:
+            title = str(next(iter(extractions[0].files.values())).parent)
+            work = Work(base, weights, parameters, lacking)
+            with tqdm(desc=title, total=rows, initial=done, unit="image", mininterval=1) as progress:
+                for images in ENGINES[parameters.engine](work):
+                    progress.update(images)
+    for extraction, part in zip(extractions, parts, strict=True):
+        for layer, file in extraction.files.items():
+            report(file, part.arrays[layer], part.held[layer])
+
+
+def begin(
+    base: keras.Model,
+    weights: Path,
+    extraction: Extraction,
+    parameters: ExtractionParameters,
+    stack: ExitStack,
+) -> Part:
+    """Begin the files of `extraction`, which `stack` completes, and fill in what the store has."""
+    files, split, views, passes = extraction
+    passes, versions = passes or OwnPrecision(base), views or [AsItIs()]
     leading = (len(split),) if views is None else (len(views), len(split))
     key, digests = make_key(base, weights, passes, versions, parameters), split["sha256"].tolist()
-    dtype = parameters.conv_base.stores_in
-    with ExitStack() as stack:
-        arrays, held = {}, {}
-        for layer, file in files.items():
-            shape = base.get_layer(layer).output.shape[1:]
-            arrays[layer] = stack.enter_context(array_file(file, leading, shape, dtype))
-
-            def key_of(row: int, layer: str = layer) -> bytes:
-                version, image = divmod(row, len(split))
-                return key(layer, version, digests[image])
-
-            held[layer] = take_stored(arrays[layer], key_of, parameters.store)
-        absent = ~np.all(list(held.values()), axis=0).reshape(-1, len(split))
-        complete = np.flatnonzero(~absent.any(axis=0))
-        check_unchanged(split.iloc[complete], Path(parameters.data.images))
-        if absent.any():
-            lacking = {layer: array for layer, array in arrays.items() if not held[layer].all()}
-            work = Work(base, weights, passes, split, versions, absent, lacking, parameters)
-            title, done = next(iter(files.values())).with_suffix(""), int((~absent).sum())
-            with tqdm(
-                desc=str(title), total=absent.size, initial=done, unit="image", mininterval=1
-            ) as progress:
-                for images in ENGINES[parameters.engine](work, key):
-                    progress.update(images)
+    arrays, held = {}, {}
     for layer, file in files.items():
-        report(file, (*leading, *arrays[layer].row_shape), dtype, held[layer])
+        shape = base.get_layer(layer).output.shape[1:]
+        arrays[layer] = stack.enter_context(array_file(file, leading, shape, parameters.conv_base.stores_in))
+
+        def key_of(row: int, layer: str = layer) -> bytes:
+            version, image = divmod(row, len(split))
+            return key(layer, version, digests[image])
+
+        held[layer] = take_stored(arrays[layer], key_of, parameters.store)
+    part = Part(passes, split, versions, key, arrays, held)
+    complete = np.flatnonzero(~part.absent.any(axis=0))
+    check_unchanged(split.iloc[complete], Path(parameters.data.images))
+    return part
 
 
 def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> np.ndarray:
@@ -94,6 +116,7 @@ def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> 
     return held
 
 
-def report(file: Path, shape: tuple[int, ...], dtype: str, held: np.ndarray) -> None:
+def report(file: Path, array: ArrayFile, held: np.ndarray) -> None:
     """Say what was written to `file`, and how many of its rows the store had."""
-    print(f"{file}: {shape} {dtype}, {np.count_nonzero(held)} of {held.size} images from the store")
+    shape = (*array.leading, *array.row_shape)
+    print(f"{file}: {shape} {array.dtype}, {np.count_nonzero(held)} of {held.size} images from the store")

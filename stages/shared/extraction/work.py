@@ -1,4 +1,4 @@
-"""What is left to compute of a split's arrays: the seam between planning and the engines that compute.
+"""What is left to compute of some splits' arrays: the seam between planning and the engines that compute.
 
 A row is an image in a version; rows are counted through all versions, the images of one in the split's order.
 """
@@ -116,17 +116,34 @@ class Block(NamedTuple):
     absent: int  # how many of them are to be computed; the others come along
 
 
-class Work(NamedTuple):
-    """Rows that are to be computed and put into `arrays`, one for each of the layers that lack a row."""
+class Part(NamedTuple):
+    """The arrays of a split, and which of their rows are there."""
 
-    base: keras.Model
-    weights: Path  # of the base
     passes: Passes
     split: pd.DataFrame
     versions: Sequence[View]
-    absent: np.ndarray  # the rows that a layer lacks, (versions, n) bool
-    arrays: dict[str, ArrayFile]
+    key: Key
+    arrays: dict[str, ArrayFile]  # of each layer
+    held: dict[str, np.ndarray]  # of each layer, (rows,) bool
+
+    @property
+    def absent(self) -> np.ndarray:
+        """The rows that a layer lacks, (versions, n) bool."""
+        return ~np.all(list(self.held.values()), axis=0).reshape(-1, len(self.split))
+
+    @property
+    def lacking(self) -> dict[str, ArrayFile]:
+        """The arrays that lack a row."""
+        return {layer: array for layer, array in self.arrays.items() if not self.held[layer].all()}
+
+
+class Work(NamedTuple):
+    """What an engine is to compute: of some parts, for each row that a layer lacks, all layers that lack one."""
+
+    base: keras.Model
+    weights: Path  # of the base
     parameters: ExtractionParameters
+    parts: list[Part]
 
 
 def versions_of(

@@ -30,12 +30,8 @@ class ArrayFile:
     """
 
     def __init__(self, path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str) -> None:
-        self.path, self.rows, self.row_shape, self.dtype = (
-            path.absolute(),
-            prod(leading),
-            row_shape,
-            np.dtype(dtype),
-        )
+        self.path, self.leading, self.rows = path.absolute(), leading, prod(leading)
+        self.row_shape, self.dtype = row_shape, np.dtype(dtype)
         path.unlink(missing_ok=True)  # of a run that was killed
         self.row_bytes = prod(row_shape) * self.dtype.itemsize
         needed = self.rows * (self.row_bytes + SIZE)
