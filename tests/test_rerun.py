@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from stages.shared.pipeline.image_files import NAMES
+from stages.shared.images.image_folder import NAMES
 from tests.conftest import (
     PIPELINE,
     PROJECT,

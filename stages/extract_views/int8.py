@@ -22,6 +22,7 @@ import pandas as pd
 
 from stages.shared.extraction.base_fingerprint import fingerprint_base
 from stages.shared.extraction.work import Compute, ExtractionParameters, MakePasses
+from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import block_for, read_blocks
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import ARCHITECTURES
@@ -167,7 +168,7 @@ class QuantizedBase:
         return lambda pixels: list(compiled(pixels.astype("float32")).values())
 
     def _read(self, images: pd.DataFrame) -> Iterable[np.ndarray]:
-        folder = Path(self.parameters.data.images)
+        folder = open_folder(self.parameters.data.images)
         return (pixels for _, pixels in read_blocks(images, folder, self.parameters))
 
 

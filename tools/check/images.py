@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
+from stages.shared.images.image_folder import OnDisk, open_folder
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS
@@ -38,17 +39,17 @@ def check_images(project: Project, findings: Findings) -> dict[str, float] | Non
     """
     with findings.collect():
         parameters = read_parameters(Parameters)
-        folder = Path(parameters.data.images)
+        folder, images = Path(parameters.data.images), open_folder(parameters.data.images)
         writer = project.find_writer(folder)
         if writer and not project.is_whole(writer, folder):
             findings.checked.append(f"{folder} not yet, as {writer} writes it")
             return None
-        table, _ = list_images(parameters.data, parameters.split)
-        if not writer:
+        table, _ = list_images(images, parameters.data, parameters.split)
+        if not writer and isinstance(images, OnDisk):
             warn_of_links(folder, table["path"], findings)
-        check_labels(table.assign(sha256=table["path"]), folder)  # which are identical, the split finds out
+        check_labels(table.assign(sha256=table["path"]), images)  # which are identical, the split finds out
         class_names = sorted(table["label"].unique())
-        findings.checked.append(f"{folder} ({len(table)} images of {len(class_names)} classes)")
+        findings.checked.append(f"{images} ({len(table)} images of {len(class_names)} classes)")
         check_names(class_names, findings)
         return check_sizes(table, parameters.split)
     return None

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
 from stages.shared.extraction.work import Block, ExtractionParameters, Part, Work, keep, versions_of
+from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import read_blocks
 
 
@@ -43,7 +43,7 @@ def read_absent(part: Part, parameters: ExtractionParameters) -> Iterator[tuple[
     """Yield the blocks that have an image to compute, and their pixels, (block, size, size, 3)."""
     absent = part.absent
     wanted = np.flatnonzero(absent.any(axis=0))
-    chosen, folder = part.split.iloc[wanted], Path(parameters.data.images)
+    chosen, folder = part.split.iloc[wanted], open_folder(parameters.data.images)
     for rows, pixels in read_blocks(chosen, folder, parameters):
         images = wanted[rows]
         digests = part.split["sha256"].iloc[images].tolist()

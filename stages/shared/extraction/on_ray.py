@@ -32,6 +32,7 @@ from stages.shared.extraction.work import (
     make_key,
     versions_of,
 )
+from stages.shared.images.image_folder import ImageFolder, open_folder
 from stages.shared.images.reading import block_for, read_pixels
 from stages.shared.network import conv_base, environment
 from stages.shared.pipeline.arrays import ArrayFile
@@ -129,7 +130,7 @@ def start(work: Work, job: Job) -> Any:
     # Half of a machine's processors are left to tasks that decode, though a pass takes all that it finds. Tasks and
     # actors never ask for the same: Ray Data would make one of them.
     holding = {"num_gpus": 1} if gpus else {"num_cpus": cpus // 2 or 0.4}
-    folder = Path(work.parameters.data.images).absolute()
+    folder = open_folder(work.parameters.data.images).absolute()
     decoded = data.from_pandas(tables).map_batches(
         decode, batch_size=None, fn_kwargs={"folder": folder, "parameters": job.parameters}, num_cpus=0.5
     )
@@ -157,11 +158,11 @@ def cut(number: int, part: Part, parameters: ExtractionParameters) -> Iterator[p
     return (images.iloc[first : first + step] for first in range(0, len(images), step))
 
 
-def decode(images: Batch, folder: Path, parameters: ExtractionParameters) -> Batch:
+def decode(images: Batch, folder: ImageFolder, parameters: ExtractionParameters) -> Batch:
     """Add the pixels of the images of a table, (m, size, size, 3) uint8."""
     pairs = zip(images["path"], images["sha256"], strict=True)
     try:
-        pixels = [read_pixels(folder / path, digest, parameters) for path, digest in pairs]
+        pixels = [read_pixels(folder, path, digest, parameters) for path, digest in pairs]
     except UserError as error:
         raise Refused(str(error)) from None
     return {**images, "pixels": np.stack(pixels)}

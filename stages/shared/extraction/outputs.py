@@ -3,8 +3,11 @@
 What the store has is taken from there, and an engine computes the other rows, block by block.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +28,10 @@ from stages.shared.extraction.work import (
     Work,
     make_key,
 )
-from stages.shared.images.reading import BLOCK, check_unchanged
+from stages.shared.images.image_folder import ImageFolder, open_folder
+from stages.shared.images.reading import BLOCK, read_unchanged
 from stages.shared.pipeline.arrays import ArrayFile, array_file
+from stages.shared.store.known import SHA256, find_known
 from stages.shared.store.results import Store
 
 ENGINES = {"local": compute_here, "ray": compute_on_ray}
@@ -58,6 +63,9 @@ def store_outputs(
     """
     with ExitStack() as stack:
         parts = [begin(base, weights, extraction, parameters, stack) for extraction in extractions]
+        folder = open_folder(parameters.data.images)
+        for part in parts:
+            check_unchanged(part, folder, parameters.store)
         rows = sum(part.absent.size for part in parts)
         lacking = [part for part in parts if part.absent.any()]
         done = rows - sum(int(part.absent.sum()) for part in lacking)
@@ -94,10 +102,21 @@ def begin(
             return key(layer, version, digests[image])
 
         held[layer] = take_stored(arrays[layer], key_of, parameters.store)
-    part = Part(passes, split, versions, key, arrays, held)
-    complete = np.flatnonzero(~part.absent.any(axis=0))
-    check_unchanged(split.iloc[complete], Path(parameters.data.images))
-    return part
+    return Part(passes, split, versions, key, arrays, held)
+
+
+def check_unchanged(part: Part, folder: ImageFolder, store: Store) -> None:
+    """Raise UserError where an image of which no row is absent is gone or changed since the split was made.
+
+    Of S3 it is enough that it has the version that had this content.
+    """
+    split = part.split[~part.absent.any(axis=0)]
+    with ThreadPoolExecutor(folder.readers) as pool:
+        for first in range(0, len(split), BLOCK):
+            images = split.iloc[first : first + BLOCK]
+            known = find_known([folder.version(path) for path in images["path"]], SHA256, store)
+            images = images[images["sha256"] != known]
+            deque(pool.map(partial(read_unchanged, folder), images["path"], images["sha256"]), 0)
 
 
 def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> np.ndarray:

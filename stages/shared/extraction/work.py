@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import Field
 
 from stages.shared.extraction.base_fingerprint import fingerprint_base
-from stages.shared.images.reading import ImagesFolder
+from stages.shared.images.image_folder import ImagesFolder
 from stages.shared.network.conv_base import ConvBase
 from stages.shared.network.inference import forward
 from stages.shared.pipeline.arrays import ArrayFile
