@@ -386,11 +386,8 @@ def test_another_gpu_is_another_machine(monkeypatch, tmp_path):
     ):
         monkeypatch.setitem(values, key, other)
         seen.add(take_fingerprint([], []))
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    try:
-        seen.add(take_fingerprint([], []))
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(True)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    seen.add(take_fingerprint([], []))
     monkeypatch.setattr(environment, "NVIDIA_DRIVER", tmp_path / "version")
     (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15\n")
     seen.add(take_fingerprint([], []))

@@ -1,8 +1,8 @@
 """The base in 8-bit integers, for augmented views: about half the time of a pass in bfloat16.
 
 Each weight and activation is one of 256 numbers of a range. The ranges come from images of the training split,
-drawn by their content. The processor sums such products exactly, so a row does not depend on its batch, nor on
-the number of cores. The first convolution alone, which is little work, computes as the base does: to round the
+drawn by their content. With VNNI or AMX the processor sums such products exactly; with AVX2 alone sums of two may
+overflow, which shows on images that are held back. A row depends neither on its batch nor on the number of cores. The first convolution alone, which is little work, computes as the base does: to round the
 pixels did as much harm as all the rest. Source: Jacob et al., Quantization and Training of Neural Networks for
 Efficient Integer-Arithmetic-Only Inference (2018). NNCF quantizes, and OpenVINO computes.
 """
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from stages.shared.extraction.base_fingerprint import fingerprint_base
-from stages.shared.extraction.work import Compute, ExtractionParameters, MakePasses
+from stages.shared.extraction.work import Compute, ExtractionParameters, MakePasses, Pixels
 from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import block_for, read_blocks
 from stages.shared.network import conv_base
@@ -70,7 +70,7 @@ class QuantizedBase:
         """Return the function from pixels, (block, size, size, 3), to what each of `layers` gives: float32."""
         networks = {of: self._run(self._network(of)) for of in dict.fromkeys(map(self._beside, layers))}
 
-        def compute(pixels: np.ndarray) -> list[np.ndarray]:
+        def compute(pixels: Pixels) -> list[np.ndarray]:
             found = {}
             for of, run in networks.items():
                 found |= zip(of, run(pixels), strict=True)
@@ -151,7 +151,8 @@ class QuantizedBase:
     def _compare(self, int8: Compute, own: Compute) -> bytes:
         squares = []  # of the difference and of the base's own, for each layer
         for pixels in self._read(self.held_back):
-            pairs = [(right, found - right) for found, right in zip(int8(pixels), own(pixels), strict=True)]
+            rights = map(np.asarray, own(pixels))
+            pairs = [(right, found - right) for found, right in zip(int8(pixels), rights, strict=True)]
             squares.append([[np.square(array, dtype=float).sum() for array in pair] for pair in pairs])
         right, difference = np.sum(squares, axis=0).T
         return np.array(np.sqrt(difference / right).max(), "<f8").tobytes()
@@ -165,7 +166,7 @@ class QuantizedBase:
         # Of what is not in int8.
         precision = "bf16" if self.parameters.conv_base.computes_in == "bfloat16" else "f32"
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-        return lambda pixels: list(compiled(pixels.astype("float32")).values())
+        return lambda pixels: list(compiled(np.asarray(pixels, "float32")).values())
 
     def _read(self, images: pd.DataFrame) -> Iterable[np.ndarray]:
         folder = open_folder(self.parameters.data.images)

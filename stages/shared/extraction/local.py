@@ -1,11 +1,12 @@
 """The engine of one machine: a block is computed while the next ones are decoded and the last one is written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
+import tensorflow as tf
 
-from stages.shared.extraction.work import Block, ExtractionParameters, Part, Work, keep, versions_of
+from stages.shared.extraction.work import Block, ExtractionParameters, Part, Pixels, Work, keep, versions_of
 from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import read_blocks
 
@@ -21,25 +22,23 @@ def _compute(part: Part, parameters: ExtractionParameters, writer: ThreadPoolExe
     arrays = part.lacking
     compute = part.passes.forward(list(arrays))
 
-    def write(block: Block, outputs: dict[str, np.ndarray]) -> None:
-        rows = block.version * len(part.split) + block.images
-        for layer, values in outputs.items():
-            arrays[layer].write(rows, values)
+    def write(block: Block, found: Sequence[np.ndarray | tf.Tensor]) -> None:
+        rows, outputs = block.version * len(part.split) + block.images, {}
+        for (layer, array), output in zip(arrays.items(), found, strict=True):
+            outputs[layer] = array.fit(output[: len(block.images)])
+            array.write(rows, outputs[layer])
         keep(outputs, block, part.key, parameters.store)
 
     written: Future[None] = writer.submit(lambda: None)  # the block before this one
     for block, pixels in read_absent(part, parameters):
-        outputs = {
-            layer: array.fit(output[: len(block.images)])
-            for (layer, array), output in zip(arrays.items(), compute(pixels), strict=True)
-        }
+        found = compute(pixels)
         written.result()
-        written = writer.submit(write, block, outputs)
+        written = writer.submit(write, block, found)
         yield block.absent
     written.result()
 
 
-def read_absent(part: Part, parameters: ExtractionParameters) -> Iterator[tuple[Block, np.ndarray]]:
+def read_absent(part: Part, parameters: ExtractionParameters) -> Iterator[tuple[Block, Pixels]]:
     """Yield the blocks that have an image to compute, and their pixels, (block, size, size, 3)."""
     absent = part.absent
     wanted = np.flatnonzero(absent.any(axis=0))

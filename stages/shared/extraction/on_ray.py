@@ -26,6 +26,7 @@ from stages.shared.extraction.work import (
     ExtractionParameters,
     MakePasses,
     Part,
+    Pixels,
     View,
     Work,
     keep,
@@ -228,7 +229,7 @@ class Worker:
             found[layer] = np.frombuffer(b"".join(values), array.dtype).reshape(-1, *array.row_shape)
         return found
 
-    def _compute(self, number: int, block: Block, drawn: np.ndarray) -> dict[str, np.ndarray]:
+    def _compute(self, number: int, block: Block, drawn: Pixels) -> dict[str, np.ndarray]:
         layers = zip(self.job.shares[number].arrays.items(), self.computes[number](drawn), strict=True)
         try:
             outputs = {layer: array.fit(output[: len(block.images)]) for (layer, array), output in layers}

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from pydantic import Field
 
 from stages.shared.extraction.base_fingerprint import fingerprint_base
@@ -25,7 +26,8 @@ from stages.shared.store.results import Store
 Key = Callable[
     [str, int, str], bytes
 ]  # of what a layer gives for a version of the image with a SHA-256, in the store
-Compute = Callable[[np.ndarray], list[np.ndarray]]  # pixels, (block, size, size, 3), to what each layer gives
+Pixels = np.ndarray | tf.Tensor  # (block, size, size, 3)
+Compute = Callable[[Pixels], Sequence[np.ndarray | tf.Tensor]]  # to what each layer gives, (block, …)
 
 
 class Cluster(Section):
@@ -92,7 +94,7 @@ class View(Protocol):
         """Return what is drawn for the image with SHA-256 `digest`, at `size` × `size` pixels."""
         ...
 
-    def draw(self, pixels: np.ndarray, digests: list[str]) -> np.ndarray:
+    def draw(self, pixels: np.ndarray, digests: list[str]) -> Pixels:
         """Return the images `pixels`, (n, size, size, 3) uint8, in this version."""
         ...
 
@@ -148,7 +150,7 @@ class Work(NamedTuple):
 
 def versions_of(
     pixels: np.ndarray, images: np.ndarray, digests: list[str], absent: np.ndarray, versions: Sequence[View]
-) -> Iterator[tuple[Block, np.ndarray]]:
+) -> Iterator[tuple[Block, Pixels]]:
     """Yield each version of some images in which one is `absent`, (versions, m) bool, and its pixels.
 
     `pixels`, (block, size, size, 3), has as many images as go together, the last of the m repeated.

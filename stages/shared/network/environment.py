@@ -59,7 +59,6 @@ def describe_devices() -> list[str]:
         packages = {package.name: package.version for package in distributions()}
         described += [f"{name}: {packages[name]}" for name in sorted(packages) if name.startswith("nvidia-")]
         described += NVIDIA_DRIVER.read_text().splitlines()[:1] if NVIDIA_DRIVER.exists() else []
-        described.append(f"TF32: {tf.config.experimental.tensor_float_32_execution_enabled()}")
     return described
 
 

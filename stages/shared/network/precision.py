@@ -1,7 +1,11 @@
-"""In which precisions this processor is fast: libraries choose their arithmetic by its kind, and so do we."""
+"""In which precisions this machine is fast: libraries choose their arithmetic by its kind, and so do we."""
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+import tensorflow as tf
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -23,6 +27,21 @@ def multiplies_bfloat16_fast(described: str) -> bool:
     words = set(described.split())
     hidden_amx = {"GenuineIntel", "avx512_fp16"} <= words
     return "amx_bf16" in words or ("avx512_bf16" in words and not hidden_amx)
+
+
+def compute_capabilities() -> list[tuple[int, int]]:
+    """Return what NVIDIA calls so, of each GPU that TensorFlow sees: (8, 0) is an A100's."""
+    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    return [found["compute_capability"] for found in details if "compute_capability" in found]
+
+
+def choose(processor: str, gpus: Sequence[tuple[int, int]]) -> Literal["bfloat16", "float32"]:
+    """Return in which precision a base is fast on the slowest of `gpus`, or on a `processor` where there is none.
+
+    GPUs have units for bfloat16 from compute capability 8.0 on.
+    """
+    fast = min(gpus) >= (8, 0) if gpus else multiplies_bfloat16_fast(processor)
+    return "bfloat16" if fast else "float32"
 
 
 def multiplies_int8_fast(described: str) -> bool:

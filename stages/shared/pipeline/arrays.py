@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap
+from numpy.typing import ArrayLike
 
 from stages.shared.pipeline.checksums import SIZE, checksum
 from stages.shared.pipeline.command import UserError
@@ -60,7 +61,7 @@ class ArrayFile:
                 file.seek(self.checksums + row * SIZE)
                 file.write(checksum(content, row))
 
-    def fit(self, values: np.ndarray) -> np.ndarray:
+    def fit(self, values: ArrayLike) -> np.ndarray:
         """Return `values` in the array's dtype; raises UserError where one is beyond its range."""
         with np.errstate(over="ignore"):
             fitting = np.asarray(values).astype(self.dtype)
