@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 from stages.shared.images.reading import BLOCK
-from stages.shared.network import environment
+from stages.shared.network import environment, gpu
 from stages.shared.pipeline.arrays import ArrayFile
 from stages.shared.store import results
 from stages.shared.store.fingerprint import take_fingerprint
@@ -388,7 +388,7 @@ def test_another_gpu_is_another_machine(monkeypatch, tmp_path):
         seen.add(take_fingerprint([], []))
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     seen.add(take_fingerprint([], []))
-    monkeypatch.setattr(environment, "NVIDIA_DRIVER", tmp_path / "version")
+    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "version")
     (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15\n")
     seen.add(take_fingerprint([], []))
     assert len(seen) == 7

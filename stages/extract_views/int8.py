@@ -54,7 +54,7 @@ class QuantizedBase:
     def __init__(
         self, base: keras.Model, weights: Path, split: pd.DataFrame, parameters: ExtractionParameters
     ) -> None:
-        self.base, self.parameters = base, parameters
+        self.base, self.parameters, self.block = base, parameters, block_for(parameters.image_size)
         self.networks: dict[tuple[str, ...], Network] = {}  # by the layers that they give
         drawn = split.sort_values("sha256").head(CALIBRATION + HELD_BACK)
         last = max(1, min(CALIBRATION, len(drawn) * 2 // 3))
@@ -77,6 +77,10 @@ class QuantizedBase:
             return [found[layer] for layer in layers]
 
         return compute
+
+    def keep_rows_apart(self, layers: list[str]) -> bool:
+        """They do: see above."""
+        return True
 
     def elsewhere(self) -> MakePasses:
         """Return what makes them of the same networks: they are drawn and quantized once."""
@@ -162,7 +166,7 @@ class QuantizedBase:
 
         core, size = openvino.Core(), self.parameters.image_size
         model = core.read_model(network.model, network.weights)
-        model.reshape([block_for(size), size, size, 3])
+        model.reshape([self.block, size, size, 3])
         # Of what is not in int8.
         precision = "bf16" if self.parameters.conv_base.computes_in == "bfloat16" else "f32"
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})

@@ -27,7 +27,7 @@ def _compute(part: Part, parameters: ExtractionParameters, writer: ThreadPoolExe
         for (layer, array), output in zip(arrays.items(), found, strict=True):
             outputs[layer] = array.fit(output[: len(block.images)])
             array.write(rows, outputs[layer])
-        keep(outputs, block, part.key, parameters.store)
+        keep(outputs, block, part.key, part.store)
 
     written: Future[None] = writer.submit(lambda: None)  # the block before this one
     for block, pixels in read_absent(part, parameters):
@@ -43,7 +43,7 @@ def read_absent(part: Part, parameters: ExtractionParameters) -> Iterator[tuple[
     absent = part.absent
     wanted = np.flatnonzero(absent.any(axis=0))
     chosen, folder = part.split.iloc[wanted], open_folder(parameters.data.images)
-    for rows, pixels in read_blocks(chosen, folder, parameters):
+    for rows, pixels in read_blocks(chosen, folder, parameters, part.passes.block):
         images = wanted[rows]
         digests = part.split["sha256"].iloc[images].tolist()
         yield from versions_of(pixels, images, digests, absent[:, images], part.versions)

@@ -31,10 +31,11 @@ from stages.shared.extraction.work import (
     Work,
     keep,
     make_key,
+    store_for,
     versions_of,
 )
 from stages.shared.images.image_folder import ImageFolder, open_folder
-from stages.shared.images.reading import block_for, read_pixels
+from stages.shared.images.reading import read_pixels
 from stages.shared.network import conv_base, environment
 from stages.shared.pipeline.arrays import ArrayFile
 from stages.shared.pipeline.command import UserError
@@ -125,7 +126,7 @@ def start(work: Work, job: Job) -> Any:
 
     getLogger("ray.data").setLevel(ERROR)
     data.DataContext.get_current().enable_progress_bars = False
-    tables = [table for number, part in enumerate(work.parts) for table in cut(number, part, work.parameters)]
+    tables = [table for number, part in enumerate(work.parts) for table in cut(number, part)]
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     cpus, gpus = min(node["CPU"] for node in nodes), int(ray.cluster_resources().get("GPU", 0))
     # Half of a machine's processors are left to tasks that decode, though a pass takes all that it finds. Tasks and
@@ -144,7 +145,7 @@ def start(work: Work, job: Job) -> Any:
     )
 
 
-def cut(number: int, part: Part, parameters: ExtractionParameters) -> Iterator[pd.DataFrame]:
+def cut(number: int, part: Part) -> Iterator[pd.DataFrame]:
     """Yield tables of the images of a part that lack a row, each of as many as a task decodes and an actor computes.
 
     Their columns are part, its number, and path, sha256, image, its place in the split, and absent, the versions
@@ -154,7 +155,7 @@ def cut(number: int, part: Part, parameters: ExtractionParameters) -> Iterator[p
     wanted = np.flatnonzero(absent.any(axis=0))
     images = part.split.iloc[wanted][["path", "sha256"]].assign(part=number, image=wanted)
     images["absent"] = [versions.tobytes() for versions in absent[:, wanted].T]
-    size = block_for(parameters.image_size)
+    size = part.passes.block
     step = max(size, TOGETHER * size // len(part.versions))
     return (images.iloc[first : first + step] for first in range(0, len(images), step))
 
@@ -175,22 +176,24 @@ class Worker:
     def __init__(self, job: Job, weights: list) -> None:
         import ray
 
-        self.job, self.machine, self.keys, self.computes = job, describe_machine(), [], []
+        self.job, self.machine = job, describe_machine()
+        self.passes, self.keys, self.stores = [], [], []
         with TemporaryDirectory() as folder:
             file = Path(folder, "conv_base.weights.h5")
             file.write_bytes(ray.get(weights[0]))
             base = conv_base.load(job.parameters.conv_base, job.parameters.image_size, file)
             for share in job.shares:
                 passes = share.passes(base, file)
+                self.passes.append(passes)
                 self.keys.append(make_key(base, file, passes, share.versions, job.parameters))
-                self.computes.append(passes.forward(list(share.arrays)))
+                self.stores.append(store_for(passes, list(share.arrays), job.parameters.store))
         token, content = job.token
         self.sees_the_project = token.is_file() and token.read_bytes() == content
 
     def __call__(self, table: Batch) -> Iterator[Batch]:
         """Yield for each version of some decoded images which rows are done, and what is to be written there."""
         number = int(table["part"][0])  # as of all of them: a table is of one part
-        share, size = self.job.shares[number], block_for(self.job.parameters.image_size)
+        share, size = self.job.shares[number], self.passes[number].block
         count = next(iter(share.arrays.values())).rows // len(share.versions)
         absent = np.frombuffer(b"".join(table["absent"]), bool).reshape(-1, len(share.versions)).T
         for first in range(0, len(table["image"]), size):
@@ -219,7 +222,7 @@ class Worker:
 
     def _find(self, number: int, block: Block) -> dict[str, np.ndarray] | None:
         """Return what the store of this machine has for `block`, where it has all of it."""
-        store, found = self.job.parameters.store, {}
+        store, found = self.stores[number], {}
         for layer, array in self.job.shares[number].arrays.items():
             keys = [self.keys[number](layer, block.version, digest) for digest in block.digests]
             values = [value for value in store.read(keys) if value is not None]
@@ -230,12 +233,13 @@ class Worker:
         return found
 
     def _compute(self, number: int, block: Block, drawn: Pixels) -> dict[str, np.ndarray]:
-        layers = zip(self.job.shares[number].arrays.items(), self.computes[number](drawn), strict=True)
+        arrays = self.job.shares[number].arrays
+        layers = zip(arrays.items(), self.passes[number].forward(list(arrays))(drawn), strict=True)
         try:
             outputs = {layer: array.fit(output[: len(block.images)]) for (layer, array), output in layers}
         except UserError as error:
             raise Refused(str(error)) from None
-        keep(outputs, block, self.keys[number], self.job.parameters.store)
+        keep(outputs, block, self.keys[number], self.stores[number])
         return outputs
 
 

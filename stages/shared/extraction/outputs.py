@@ -27,6 +27,7 @@ from stages.shared.extraction.work import (
     View,
     Work,
     make_key,
+    store_for,
 )
 from stages.shared.images.image_folder import ImageFolder, open_folder
 from stages.shared.images.reading import BLOCK, read_unchanged
@@ -92,7 +93,7 @@ def begin(
     passes, versions = passes or OwnPrecision(base), views or [AsItIs()]
     leading = (len(split),) if views is None else (len(views), len(split))
     key, digests = make_key(base, weights, passes, versions, parameters), split["sha256"].tolist()
-    arrays, held = {}, {}
+    arrays, held, store = {}, {}, store_for(passes, list(files), parameters.store)
     for layer, file in files.items():
         shape = base.get_layer(layer).output.shape[1:]
         arrays[layer] = stack.enter_context(array_file(file, leading, shape, parameters.conv_base.stores_in))
@@ -101,8 +102,8 @@ def begin(
             version, image = divmod(row, len(split))
             return key(layer, version, digests[image])
 
-        held[layer] = take_stored(arrays[layer], key_of, parameters.store)
-    return Part(passes, split, versions, key, arrays, held)
+        held[layer] = take_stored(arrays[layer], key_of, store)
+    return Part(passes, split, versions, key, arrays, held, store)
 
 
 def check_unchanged(part: Part, folder: ImageFolder, store: Store) -> None:

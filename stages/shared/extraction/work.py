@@ -3,6 +3,7 @@
 A row is an image in a version; rows are counted through all versions, the images of one in the split's order.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,8 @@ from pydantic import Field
 
 from stages.shared.extraction.base_fingerprint import fingerprint_base
 from stages.shared.images.image_folder import ImagesFolder
+from stages.shared.images.reading import block_for
+from stages.shared.network import gpu
 from stages.shared.network.conv_base import ConvBase
 from stages.shared.network.inference import forward
 from stages.shared.pipeline.arrays import ArrayFile
@@ -26,6 +29,7 @@ from stages.shared.store.results import Store
 Key = Callable[
     [str, int, str], bytes
 ]  # of what a layer gives for a version of the image with a SHA-256, in the store
+ON_GPU = 256  # images in a block at most
 Pixels = np.ndarray | tf.Tensor  # (block, size, size, 3)
 Compute = Callable[[Pixels], Sequence[np.ndarray | tf.Tensor]]  # to what each layer gives, (block, …)
 
@@ -57,10 +61,15 @@ class Passes(Protocol):
     """How the passes of a conv base are computed."""
 
     name: str  # for the record of what the stage ran on
+    block: int  # images that are computed together
     depends_on: Sequence[str]  # what a result depends on besides the base and our code
 
     def forward(self, layers: list[str]) -> Compute:
         """Return the function from pixels to what each of `layers` gives, whatever else is in a block."""
+        ...
+
+    def keep_rows_apart(self, layers: list[str]) -> bool:
+        """Return whether a row of `layers` depends neither on its place in a block nor on the others there."""
         ...
 
     def elsewhere(self) -> "MakePasses":
@@ -72,16 +81,36 @@ MakePasses = Callable[[keras.Model, Path], Passes]  # of a base, and the file of
 
 
 class OwnPrecision:
-    """As TensorFlow computes them, in the precision of `base`."""
+    """As TensorFlow computes them, in the precision of `base`: on a GPU in larger blocks, and always the same way."""
 
     name = "base"
-    depends_on: Sequence[str] = ()
 
     def __init__(self, base: keras.Model, weights: Path | None = None) -> None:
-        self.base = base
+        self.base, size, self.on_gpu = base, base.input_shape[1], gpu.memory() > 0
+        self.block = block_for(size, ON_GPU, gpu.memory() // 16) if self.on_gpu else block_for(size)
+        self.depends_on: Sequence[str] = [f"blocks of {self.block}"] if self.on_gpu else []
+        self.computes: dict[tuple[str, ...], Compute] = {}  # by the layers that they give
+        if self.on_gpu:
+            tf.config.experimental.enable_op_determinism()
 
     def forward(self, layers: list[str]) -> Compute:
-        return forward(self.base, layers)
+        if tuple(layers) not in self.computes:
+            self.computes[tuple(layers)] = forward(self.base, layers)
+        return self.computes[tuple(layers)]
+
+    def keep_rows_apart(self, layers: list[str]) -> bool:
+        """On a GPU that is tried, as cuDNN does not promise it. On processors tests have shown it."""
+        if not self.on_gpu:
+            return True
+        rng, compute = np.random.default_rng(0), self.forward(layers)
+        pixels = rng.integers(0, 256, (self.block, *self.base.input_shape[1:]), "uint8")
+        order, first = rng.permutation(self.block), np.zeros(self.block, int)
+        expected = [np.asarray(output) for output in compute(pixels)]
+        return all(
+            np.array_equal(output, right[rows])
+            for rows in (order, first)
+            for output, right in zip(compute(pixels[rows]), expected, strict=True)
+        )
 
     def elsewhere(self) -> MakePasses:
         return OwnPrecision
@@ -127,6 +156,7 @@ class Part(NamedTuple):
     key: Key
     arrays: dict[str, ArrayFile]  # of each layer
     held: dict[str, np.ndarray]  # of each layer, (rows,) bool
+    store: Store
 
     @property
     def absent(self) -> np.ndarray:
@@ -178,6 +208,16 @@ def make_key(
         return sha256(fingerprint + layer.encode() + bytes.fromhex(digest) + drawn).digest()
 
     return key
+
+
+def store_for(passes: Passes, layers: list[str], store: Store) -> Store:
+    """Return `store`, or one that keeps nothing where a row depends on the other rows of its block."""
+    if passes.keep_rows_apart(layers):
+        return store
+    print(
+        "on this device a row depends on the other rows of its block: the store is not used", file=sys.stderr
+    )
+    return store.model_copy(update={"gigabytes": 0})
 
 
 def keep(outputs: dict[str, np.ndarray], block: Block, key: Key, store: Store) -> None:

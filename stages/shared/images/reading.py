@@ -17,8 +17,8 @@ from stages.shared.pipeline.image_input import ImageInput
 
 BLOCK = 32  # images decoded, and run through the base, together, where they are small
 AHEAD = 4  # blocks that are decoded while the caller works on another one
-# Bytes that VGG16's first layer gives for a block: 64 numbers of 4 bytes a pixel. Some three such arrays are
-# alive at once. It is what 32 images of 256 × 256 pixels take.
+# Bytes that VGG16's first layer gives for a block on a processor: 64 numbers of 4 bytes a pixel. Some three such
+# arrays are alive at once. It is what 32 images of 256 × 256 pixels take.
 ACTIVATIONS = 2**29
 
 
@@ -48,23 +48,23 @@ def read_pixels(folder: ImageFolder, path: str, digest: str, image_input: ImageI
         return resize(decode(file, image_input.white_16_bit), image_input)
 
 
-def block_for(image_size: int) -> int:
-    """Return how many images of `image_size` × `image_size` pixels go through the base together: 2 to BLOCK.
+def block_for(image_size: int, most: int = BLOCK, activations: int = ACTIVATIONS) -> int:
+    """Return how many images of `image_size` × `image_size` pixels go through the base together: 2 to `most`.
 
-    Never one alone: TensorFlow sums it in another order, and a row would depend on the size of its block.
+    VGG16's first layer gives `activations` bytes for them at most, in float32. Never one alone: TensorFlow sums it in another order, and a row would depend on the size of its block.
     """
-    return min(BLOCK, max(2, ACTIVATIONS // (image_size**2 * 64 * 4)))
+    return min(most, max(2, activations // (image_size**2 * 64 * 4)))
 
 
 def read_blocks(
-    split: pd.DataFrame, folder: ImageFolder, image_input: ImageInput
+    split: pd.DataFrame, folder: ImageFolder, image_input: ImageInput, size: int | None = None
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield rows of `split` and their pixels, (block, image_size, image_size, 3) uint8, in order.
 
-    The next blocks are decoded while the caller works on this one. The last block repeats its
+    A block has `size` images, or as many as block_for says. The next blocks are decoded while the caller works on this one. The last block repeats its
     last image up to the full size, so that no row's result depends on how many others there are.
     """
-    size = block_for(image_input.image_size)
+    size = size or block_for(image_input.image_size)
     images = list(zip(split["path"], split["sha256"], strict=True))
     pool = ThreadPoolExecutor(folder.readers)
 

@@ -10,7 +10,8 @@ import numpy as np
 from keras import applications
 from pydantic import Field
 
-from stages.shared.network.precision import choose, compute_capabilities, describe_processor
+from stages.shared.network import gpu
+from stages.shared.network.precision import choose, describe_processor
 from stages.shared.pipeline.arrays import open_array
 from stages.shared.pipeline.checksums import check_seal
 from stages.shared.pipeline.command import UserError
@@ -64,7 +65,7 @@ class ConvBase(Section):
         """`precision`, with auto resolved by what this machine is."""
         if self.precision != "auto":
             return self.precision
-        return choose(describe_processor(), compute_capabilities())
+        return choose(describe_processor(), gpu.compute_capabilities())
 
     def in_precision_of(self, array: Path) -> "ConvBase":
         """Return these settings in the precision in which `array`, a `.npy` file, was computed.

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import tensorflow as tf
-
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -29,14 +27,10 @@ def multiplies_bfloat16_fast(described: str) -> bool:
     return "amx_bf16" in words or ("avx512_bf16" in words and not hidden_amx)
 
 
-def compute_capabilities() -> list[tuple[int, int]]:
-    """Return what NVIDIA calls so, of each GPU that TensorFlow sees: (8, 0) is an A100's."""
-    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
-    return [found["compute_capability"] for found in details if "compute_capability" in found]
-
-
 def choose(processor: str, gpus: Sequence[tuple[int, int]]) -> Literal["bfloat16", "float32"]:
-    """Return in which precision a base is fast on the slowest of `gpus`, or on a `processor` where there is none.
+    """Return in which precision a base is fast on the oldest of `gpus`, or on a `processor` where there is none.
+
+    Of a GPU it counts which compute capability it has.
 
     GPUs have units for bfloat16 from compute capability 8.0 on.
     """
