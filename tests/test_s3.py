@@ -96,7 +96,7 @@ def test_where_s3_does_not_answer(project, way):
     }
     ended = call(project.folder, "python", "-m", "tools.check", **project.variables | other[way])
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
-    assert states(ended.stderr, IMAGES, "cannot be read", "docs/your-images.md")
+    assert states(ended.stderr, IMAGES, "cannot be read", "docs/scale.md")
 
 
 def test_a_folder_without_an_object(project):

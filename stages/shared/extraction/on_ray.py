@@ -101,9 +101,10 @@ def connect(cluster: Cluster) -> None:
             "params.yaml: engine is 'ray', but Ray is not installed: run make .venv/installed-ray, or set it to local."
         )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
     where: dict[str, Any] = {"address": cluster.address}
     if cluster.address is None:
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         where = {"include_dashboard": False}
     import ray
 

@@ -166,7 +166,7 @@ class InS3:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
                 f"{self} cannot be read ({reason}): where aws s3 ls {self} cannot read it either, "
-                "see docs/your-images.md."
+                "see docs/scale.md."
             ) from None
 
     def __reduce__(self) -> tuple:
