@@ -11,10 +11,9 @@ from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS
 from stages.shared.training.threshold import AIMS, Aim, check_aim
-from stages.split_dataset.__main__ import Parameters
 from stages.split_dataset.assignment import Split, ask, draw_from, given_splits
 from stages.split_dataset.checks import check_labels
-from stages.split_dataset.labels import list_images
+from stages.split_dataset.labels import Data, list_images
 from tools import gate
 from tools.check.findings import Findings
 from tools.check.project import Project
@@ -24,6 +23,11 @@ class Aimed(PartOfSection):
     """Of a training, what depends on the classes."""
 
     threshold_for: Aim = Field(description=AIMS)
+
+
+class Labelled(Sections):
+    data: Data
+    split: Split
 
 
 class Trainings(Sections):
@@ -38,7 +42,7 @@ def check_images(project: Project, findings: Findings) -> dict[str, float] | Non
     Returns about how many images each split gets; None where that cannot be said yet.
     """
     with findings.collect():
-        parameters = read_parameters(Parameters)
+        parameters = read_parameters(Labelled)
         folder, images = Path(parameters.data.images), open_folder(parameters.data.images)
         writer = project.find_writer(folder)
         if writer and not project.is_whole(writer, folder):
