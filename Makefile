@@ -8,7 +8,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Git hands a hook the index of the commit; tests make repositories of their own.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: repro report check lint types fast test test-faults demo verify bench bench-full bench-peers lock audit
+.PHONY: repro report check lint types fast test test-cluster test-faults demo verify bench bench-full bench-peers lock audit
 
 # Run what has changed of the pipeline, unless something would stop it later, then show its results.
 repro: $(VENV)/installed
@@ -37,9 +37,13 @@ types: .venv/installed-dev
 fast: .venv/installed-dev
 	python -m pytest -n 2 -m "not slow"
 
-# Every test.
+# Every test but those of a cluster.
 test: .venv/installed-dev
-	python -m pytest -n 2 --dist worksteal
+	python -m pytest -n 2 --dist worksteal -m "not cluster"
+
+# Engine ray on three nodes of loopback, which lose a node and their driver.
+test-cluster: .venv/installed-dev
+	python -m pytest -m cluster
 
 # Kills, full disks, damage, hostile files: 40 minutes, and the table of docs/reliability.md.
 test-faults: .venv/installed-dev

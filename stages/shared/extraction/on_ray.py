@@ -13,6 +13,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from logging import ERROR, getLogger
 from pathlib import Path
+from socket import create_connection
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 import stages
+from stages.shared.extraction.decode_on_ray import Batch, Refused, decode
 from stages.shared.extraction.work import (
     Block,
     Cluster,
@@ -34,21 +36,17 @@ from stages.shared.extraction.work import (
     store_for,
     versions_of,
 )
-from stages.shared.images.image_folder import ImageFolder, open_folder
-from stages.shared.images.reading import read_pixels
+from stages.shared.images.image_folder import open_folder
 from stages.shared.network import conv_base, environment
 from stages.shared.pipeline.arrays import ArrayFile
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import scratch_file
+from stages.shared.pipeline.image_input import ImageInput
 
+NO_ANSWER_SECONDS = 10
 TOGETHER = (
     4  # blocks that one task decodes, and an actor computes before it says so, of images in one version
 )
-Batch = dict[str, Any]  # of columns, each with a value a row
-
-
-class Refused(Exception):
-    """A UserError on its way to the driver: SystemExit would end the worker."""
 
 
 class Share(NamedTuple):
@@ -106,18 +104,26 @@ def connect(cluster: Cluster) -> None:
     if cluster.address is None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         where = {"include_dashboard": False}
-    import ray
-
-    code = {"py_modules": [str(Path(stages.__file__).parent)]}
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
-        if not ray.is_initialized():
-            ray.init(**where, **quiet, runtime_env=code)
-    except (ConnectionError, RuntimeError) as error:
+        if cluster.address is not None:  # which Ray itself would ask for minutes
+            host, _, port = cluster.address.rpartition(":")
+            create_connection((host, int(port)), NO_ANSWER_SECONDS).close()
+        start_ray(where)
+    except (OSError, RuntimeError) as error:
         raise UserError(
             f"params.yaml: ray.address is {cluster.address!r}, but no cluster answers there "
             f"({' '.join(str(error).split())[:200]}): start it (docs/scale.md), or set it to null."
         ) from None
+
+
+def start_ray(where: dict[str, Any]) -> None:
+    """Begin a job of Ray with the code of the stages, once in this process."""
+    import ray
+
+    code = {"py_modules": [str(Path(stages.__file__).parent)]}
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if not ray.is_initialized():
+        ray.init(**where, **quiet, runtime_env=code)
 
 
 def start(work: Work, job: Job) -> Any:
@@ -132,10 +138,12 @@ def start(work: Work, job: Job) -> Any:
     cpus, gpus = min(node["CPU"] for node in nodes), int(ray.cluster_resources().get("GPU", 0))
     # Half of a machine's processors are left to tasks that decode, though a pass takes all that it finds. Tasks and
     # actors never ask for the same: Ray Data would make one of them.
-    holding = {"num_gpus": 1} if gpus else {"num_cpus": cpus // 2 or 0.4}
+    holding: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": cpus // 2 or 0.4}
     folder = open_folder(work.parameters.data.images).absolute()
+    image_input = ImageInput(**{name: getattr(work.parameters, name) for name in ImageInput.model_fields})
+    task: Any = decode
     decoded = data.from_pandas(tables).map_batches(
-        decode, batch_size=None, fn_kwargs={"folder": folder, "parameters": job.parameters}, num_cpus=0.5
+        task, batch_size=None, fn_kwargs={"folder": folder, "image_input": image_input}, num_cpus=0.5
     )
     return decoded.map_batches(
         Worker,
@@ -159,16 +167,6 @@ def cut(number: int, part: Part) -> Iterator[pd.DataFrame]:
     size = part.passes.block
     step = max(size, TOGETHER * size // len(part.versions))
     return (images.iloc[first : first + step] for first in range(0, len(images), step))
-
-
-def decode(images: Batch, folder: ImageFolder, parameters: ExtractionParameters) -> Batch:
-    """Add the pixels of the images of a table, (m, size, size, 3) uint8."""
-    pairs = zip(images["path"], images["sha256"], strict=True)
-    try:
-        pixels = [read_pixels(folder, path, digest, parameters) for path, digest in pairs]
-    except UserError as error:
-        raise Refused(str(error)) from None
-    return {**images, "pixels": np.stack(pixels)}
 
 
 class Worker:
