@@ -8,7 +8,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Git hands a hook the index of the commit; tests make repositories of their own.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: repro report check lint types fast test test-cluster test-faults demo verify bench bench-full bench-peers lock audit
+.PHONY: repro report check lint types fast test test-cluster test-faults demo verify bench bench-full bench-peers bench-gpu lock audit
 
 # Run what has changed of the pipeline, unless something would stop it later, then show its results.
 repro: $(VENV)/installed
@@ -73,6 +73,10 @@ bench-full: $(VENV)/installed
 bench-peers: .venv/installed .venv-peers/installed
 	python -m bench.peers $(IMAGES) --labels-from $(LABELS_FROM)
 	python -m bench.report
+
+# Measure what a GPU does, and what the decoders allow: make GPU=1 bench-gpu.
+bench-gpu: $(VENV)/installed
+	python -m bench.gpu
 
 .venv/installed: requirements.txt
 .venv-gpu/installed: requirements-gpu.txt
