@@ -1,21 +1,23 @@
 PYTHON ?= python3
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# make GPU=1 repro has TensorFlow compute on an NVIDIA GPU, from an environment of its own.
+VENV := .venv$(if $(GPU),-gpu)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 # pyright is the version in requirements-dev.txt: it need not ask the network for a newer one.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Git hands a hook the index of the commit; tests make repositories of their own.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: repro report check lint types fast test test-faults demo verify bench bench-full bench-peers lock audit
+.PHONY: repro report check lint types fast test test-cluster test-faults demo verify bench bench-full bench-peers bench-gpu lock audit
 
 # Run what has changed of the pipeline, unless something would stop it later, then show its results.
-repro: .venv/installed
+repro: $(VENV)/installed
 	python -m tools.check
 	dvc repro
 	python -m tools.show_results
 
 # Bring metrics/report.html up to date: a page to open in a browser.
-report: .venv/installed
+report: $(VENV)/installed
 	dvc repro report
 
 # The checks of a minute, side by side; the last lines name what failed: lint, types or fast.
@@ -35,31 +37,35 @@ types: .venv/installed-dev
 fast: .venv/installed-dev
 	python -m pytest -n 2 -m "not slow"
 
-# Every test.
+# Every test but those of a cluster.
 test: .venv/installed-dev
-	python -m pytest -n 2 --dist worksteal
+	python -m pytest -n 2 --dist worksteal -m "not cluster"
+
+# Engine ray on three nodes of loopback, which lose a node and their driver.
+test-cluster: .venv/installed-dev
+	python -m pytest -m cluster
 
 # Kills, full disks, damage, hostile files: 40 minutes, and the table of docs/reliability.md.
 test-faults: .venv/installed-dev
 	python -m tests.faults
 
 # Show on a local page what a trained model (make repro) sees in an image.
-demo: .venv/installed
+demo: $(VENV)/installed
 	python -m tools.demo
 
 # Run the last commit's pipeline again in a clone without any cache, and compare its outputs with dvc.lock.
-verify: .venv/installed
+verify: $(VENV)/installed
 	python -m tools.verify
 
 # Measure speed on images of two classes, and put it into docs/speed-and-store.md. SIZES="--validation 250 --test 250" where
 # there are fewer than the notebook's 1000, 500 and 500 of each.
 IMAGES ?= data/raw/elpv
 LABELS_FROM ?= folder
-bench: .venv/installed
+bench: $(VENV)/installed
 	python -m bench $(IMAGES) --labels-from $(LABELS_FROM)
 	python -m bench.report
 
-bench-full: .venv/installed
+bench-full: $(VENV)/installed
 	python -m bench $(IMAGES) --labels-from $(LABELS_FROM) --full $(SIZES)
 	python -m bench.report
 
@@ -68,19 +74,29 @@ bench-peers: .venv/installed .venv-peers/installed
 	python -m bench.peers $(IMAGES) --labels-from $(LABELS_FROM)
 	python -m bench.report
 
+# Measure what a GPU does, and what the decoders allow: make GPU=1 bench-gpu.
+bench-gpu: $(VENV)/installed
+	python -m bench.gpu
+
 .venv/installed: requirements.txt
+.venv-gpu/installed: requirements-gpu.txt
+.venv/installed .venv-gpu/installed:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
 	  (3, 11) <= v <= (3, 13) or sys.exit("Freezepoint needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12 repro" % v)'
-	$(PYTHON) -m venv .venv
-	$(INSTALL) requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(INSTALL) $<
 	touch $@
 
-# On top of the pipeline: what export needs, then what tests and checks need.
+# On top of the pipeline: what export needs, what engine: ray needs, then what tests and checks need.
 .venv/installed-export: requirements-export.txt .venv/installed
 	$(INSTALL) requirements-export.txt
 	touch $@
 
-.venv/installed-dev: requirements-dev.txt .venv/installed-export
+.venv/installed-ray: requirements-ray.txt .venv/installed
+	$(INSTALL) requirements-ray.txt
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed-export .venv/installed-ray
 	$(INSTALL) requirements-dev.txt
 	touch $@
 
@@ -94,10 +110,12 @@ INSTALL = $(@D)/bin/python -m pip install --disable-pip-version-check --quiet --
 
 # Renew the requirements from pyproject.toml (needs uv). What comes on top keeps to the pipeline's versions.
 lock:
-	$(COMPILE) pyproject.toml --output-file requirements.txt
+	$(COMPILE) pyproject.toml --group cpu --output-file requirements.txt
+	$(COMPILE) pyproject.toml --group gpu --constraint requirements.txt --output-file requirements-gpu.txt
 	$(COMPILE) --group export --constraint requirements.txt --output-file requirements-export.txt
+	$(COMPILE) --group ray --constraint requirements.txt --output-file requirements-ray.txt
 	$(COMPILE) --group dev --constraint requirements.txt --constraint requirements-export.txt \
-	  --output-file requirements-dev.txt
+	  --constraint requirements-ray.txt --output-file requirements-dev.txt
 	$(COMPILE) --group peers --constraint requirements.txt --output-file requirements-peers.txt
 
 COMPILE = uv pip compile --universal --generate-hashes --no-annotate --upgrade --quiet \

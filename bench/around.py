@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from stages.shared.extraction.outputs import ExtractionParameters, OwnPrecision, store_outputs
+from stages.shared.extraction.outputs import Extraction, store_outputs
+from stages.shared.extraction.work import ExtractionParameters, OwnPrecision
 from stages.shared.network import conv_base
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import SPLITS, read_split
@@ -47,9 +48,9 @@ def main() -> dict[str, float]:
     passes.forward = lambda layers: compute  # so that it is compiled once
     files = [Path(parameters.data.images, path) for path in split["path"]]
     with TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
-        features = {base.layers[-1].name: Path(folder, "features.npy")}
+        features = Extraction({base.layers[-1].name: Path(folder, "features.npy")}, split, passes=passes)
         work: dict[str, Callable[[], object]] = {
-            "extracted": lambda: store_outputs(base, weights, features, split, parameters, passes=passes),
+            "extracted": lambda: store_outputs(base, weights, [features], parameters),
             "decoded": lambda: list(pool.map(decode, files)),
         }
         taken = {name: [] for name in work}

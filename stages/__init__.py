@@ -29,6 +29,8 @@ ENVIRONMENT = {
     # takes it unasked only on processors with instructions for neural networks. On others its own convolutions,
     # which are slower, round differently here and there in a batch: results from the store would not fit.
     "TF_ENABLE_ONEDNN_OPTS": "1",
+    # A GPU multiplies what is called float32 with 10 bits of mantissa, unless it is told not to.
+    "NVIDIA_TF32_OVERRIDE": "0",
 }
 # Keras does without these where they are not installed. To load them takes as long as Keras itself, and what it
 # has for them, wrappers and pictures, no stage uses.

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import keras
 
-from stages.shared.extraction.outputs import ExtractionParameters, store_outputs
+from stages.shared.extraction.outputs import Extraction, store_outputs
+from stages.shared.extraction.work import ExtractionParameters
+from stages.shared.images.image_folder import ImageFolder, open_folder, some
 from stages.shared.network import conv_base, environment
 from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.pipeline.command import UserError, run
-from stages.shared.pipeline.image_files import list_files, some
 from stages.shared.pipeline.json_and_csv import read_table
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import SPLITS, read_split
@@ -31,25 +32,27 @@ def main(
             the split's CSV.
     """
     parameters = read_parameters(ExtractionParameters)
-    check_complete(splits, unused, Path(parameters.data.images))
+    check_complete(splits, unused, open_folder(parameters.data.images))
     base = conv_base.load(parameters.conv_base, parameters.image_size, weights)
     output, default = base.layers[-1].name, ARCHITECTURES[parameters.conv_base.name].freeze_through
+    extractions = []
     for name in SPLITS:
         files = {output: features / f"{name}.npy"}
         if name != "train":
             files[default] = activations / f"{name}.npy"
-        store_outputs(base, weights, files, read_split(splits / f"{name}.csv"), parameters)
+        extractions.append(Extraction(files, read_split(splits / f"{name}.csv")))
+    store_outputs(base, weights, extractions, parameters)
     return [base]
 
 
-def check_complete(splits: Path, unused: Path, folder: Path) -> None:
+def check_complete(splits: Path, unused: Path, folder: ImageFolder) -> None:
     """Raise UserError where `folder` has files that are neither in one of `splits` nor in the table `unused`.
 
     They came while split_dataset ran: DVC, which looks at the folder at its end, takes it for up to date.
     """
     tables = [read_split(splits / f"{name}.csv") for name in SPLITS]
     tables.append(read_table(unused, {"path": str, "reason": str}))
-    new = sorted(set(list_files(folder)).difference(*(table["path"] for table in tables)))
+    new = sorted(set(folder.list_files()).difference(*(table["path"] for table in tables)))
     if new:
         raise UserError(
             f"{len(new)} files came into {folder} while it was split: {some(new)}. "

@@ -116,10 +116,12 @@ def s3(folder: Path) -> Iterator[tuple[str, dict, dict]]:
         )
 
 
-def serving_s3(folder: Path, port: int) -> AbstractContextManager[subprocess.Popen]:
-    """Serve the buckets in `folder` until the block ends."""
+def serving_s3(folder: Path, port: int, **variables: str) -> AbstractContextManager[subprocess.Popen]:
+    """Serve the buckets in `folder` until the block ends, with `variables` that rclone reads."""
     command = "rclone serve s3 --config /dev/null --auth-key id-for-tests,secret-for-tests".split()
-    return serving([*command, "--addr", f"127.0.0.1:{port}", str(folder / "buckets")], port, folder)
+    return serving(
+        [*command, "--addr", f"127.0.0.1:{port}", str(folder / "buckets")], port, folder, **variables
+    )
 
 
 REMOTES = {"shared folder": shared_folder, "SSH": ssh, "S3": s3}

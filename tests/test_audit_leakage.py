@@ -22,6 +22,7 @@ from stages.audit_leakage.near_duplicates import (
     read_directions,
 )
 from stages.shared.evaluation.metrics import accuracy_without
+from stages.shared.images.image_folder import open_folder
 from stages.shared.pipeline.splits import SPLITS
 from tests.conftest import (
     TINY,
@@ -161,7 +162,7 @@ def test_mirroring_flips_the_bits_of_odd_horizontal_frequencies():
 
 def hashed(directions: np.ndarray) -> Images:
     """Return images with these directions, and a hash of 0."""
-    images = Images(pd.DataFrame(), directions, Path(), 65535)
+    images = Images(pd.DataFrame(), directions, open_folder("images"), 65535)
     images._hashes = dict.fromkeys(range(len(directions)), 0)
     return images
 

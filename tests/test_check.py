@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.extract_views import passes
-from stages.shared.network import conv_base
+from stages.shared.network import conv_base, gpu
 from stages.shared.network.conv_base import ARCHITECTURES
 from tests.conftest import PROJECT, change, class_folders, draw_images, refused, states
 from tools.check import network, weights
@@ -125,6 +125,17 @@ def test_views_in_int8_without_the_libraries(monkeypatch):
     assert problems(the_network, augmentation__precision="auto", conv_base__weights="random") == []
     (said,) = problems(the_network, augmentation__precision="int8")
     assert states(said, "augmentation.precision", "OpenVINO", "base")
+
+
+def test_a_gpu_that_tensorflow_does_not_see_is_mentioned(monkeypatch):
+    monkeypatch.setattr(gpu, "DRIVER", Path("params.yaml"))  # a file that is there
+    findings = Findings()
+    the_network(findings)
+    assert states(*findings.notices, "NVIDIA GPU", "make GPU=1 repro") and findings.problems == []
+    monkeypatch.setattr(gpu, "DRIVER", Path("none"))
+    findings = Findings()
+    the_network(findings)
+    assert findings.notices == []
 
 
 def test_of_three_classes_a_threshold_is_refused():

@@ -3,10 +3,13 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from stages.shared.network import conv_base
-from stages.shared.network.precision import multiplies_bfloat16_fast
-from tests.conftest import refused
+from stages.shared.extraction.work import OwnPrecision, store_for
+from stages.shared.network import conv_base, gpu
+from stages.shared.network.precision import choose, multiplies_bfloat16_fast
+from stages.shared.store.results import Store
+from tests.conftest import refused, states
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
 
@@ -42,3 +45,42 @@ def test_preprocessing_is_the_one_of_keras(mode):
 def test_processors_that_are_faster_in_bfloat16(words, fast):
     vendor, *flags = words.split()
     assert multiplies_bfloat16_fast(f"vendor_id\t: {vendor}\nflags\t\t: fpu {' '.join(flags)} adx\n") == fast
+
+
+@pytest.mark.parametrize(
+    ("gpus", "precision"),
+    [([(8, 0)], "bfloat16"), ([(9, 0), (7, 5)], "float32"), ([(7, 5)], "float32"), ([(12, 0)], "bfloat16")],
+)
+def test_on_gpus_the_oldest_decides_and_no_processor(gpus, precision):
+    for processor in ("flags\t: avx512_bf16", "flags\t: avx2"):
+        assert choose(processor, gpus) == precision
+    assert choose("flags\t: avx512_bf16", []) == "bfloat16" and choose("flags\t: avx2", []) == "float32"
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch) -> None:
+    """TensorFlow with a GPU of 8 GiB, as far as our code asks."""
+    monkeypatch.setattr(gpu, "memory", lambda: 2**33)
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+
+
+def test_blocks_on_a_gpu_are_larger_and_part_of_what_a_result_depends_on(on_a_gpu):
+    small, large = (OwnPrecision(conv_base.build("mobilenet", size)) for size in (32, 512))
+    assert (small.block, large.block) == (256, 8)
+    assert small.depends_on == ["blocks of 256"]
+
+
+def test_on_a_gpu_the_store_is_used_only_where_rows_are_kept_apart(on_a_gpu, monkeypatch, capsys, tmp_path):
+    passes, store = (
+        OwnPrecision(conv_base.build("mobilenet", 32)),
+        Store(folder=str(tmp_path), gigabytes=1),
+    )
+    layers = [passes.base.layers[-1].name]
+    assert store_for(passes, layers, store) == store
+
+    def mixing(pixels: np.ndarray) -> list[np.ndarray]:
+        return [np.cumsum(pixels, axis=0, dtype=float)]
+
+    monkeypatch.setattr(passes, "forward", lambda layers: mixing)
+    assert store_for(passes, layers, store).gigabytes == 0
+    assert states(capsys.readouterr().err, "row depends", "store is not used")

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from stages import fine_tune, train_augmented
 from stages.extract_views.augmentation import Augmentation, AugmentedView
+from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import BLOCK, read_blocks, read_pixels
 from stages.shared.network import conv_base, model_file
 from stages.shared.network.freeze_point import freeze
@@ -41,7 +42,7 @@ def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
     augmentation = read_parameters(Augmented).augmentation
     images = zip(split["path"], split["sha256"], strict=True)
     pixels = np.stack(
-        [read_pixels(Path("images") / path, digest, image_input(64)) for path, digest in images]
+        [read_pixels(open_folder("images"), path, digest, image_input(64)) for path, digest in images]
     )
     labels = split["class_index"].to_numpy("float32")
     for epoch in range(training.epochs):
@@ -138,7 +139,7 @@ def test_a_row_depends_on_no_other_image(trained, monkeypatch):
     stored = np.load("data/features/test.npy", allow_pickle=False)
     for row in range(len(split)):
         alone = split.iloc[[row]]
-        _, pixels = next(read_blocks(alone, Path("images"), image_input()))
+        _, pixels = next(read_blocks(alone, open_folder("images"), image_input()))
         np.testing.assert_array_equal(run_base(pixels)[0][0], stored[row])
 
 
@@ -149,7 +150,7 @@ def test_a_row_depends_neither_on_its_place_nor_on_the_size_of_its_block():
     run_base = forward(base, [base.layers[-1].name])
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (BLOCK, *base.input_shape[1:])).astype("uint8")
-    features = run_base(pixels)[0]
+    features = np.asarray(run_base(pixels)[0])
     assert np.ptp(features, axis=0).any()
     for _ in range(4):
         order = rng.permutation(BLOCK)
@@ -175,7 +176,7 @@ for name in ("vgg16", "xception", "mobilenet"):
     for precision in ("float32", "bfloat16"):
         keras.utils.set_random_seed(0)
         base = build(name, 96, computes_in=precision)
-        (features,) = forward(base, [base.layers[-1].name])(images)
+        features = numpy.asarray(forward(base, [base.layers[-1].name])(images)[0])
         assert features.std() > 0
         print(name, precision, hashlib.sha256(features.tobytes()).hexdigest())
 """
@@ -218,8 +219,8 @@ def test_views_hold_the_base_on_each_view_and_their_activations_lead_to_their_fe
     split = read_split(Path("data/splits/train.csv"))
     for view, row in [(0, 0), (1, 13)]:
         digest = split["sha256"][row]
-        pixels = read_pixels(Path("images") / split["path"][row], digest, image_input(64))[np.newaxis]
-        image = AugmentedView(augmentation, view).draw(pixels, [digest])
+        pixels = read_pixels(open_folder("images"), split["path"][row], digest, image_input(64))
+        image = AugmentedView(augmentation, view).draw(pixels[np.newaxis], [digest])
         np.testing.assert_allclose(base(image)[0].numpy(), features[view, row], rtol=1e-4, atol=1e-3)
     top = keras.Model(base.get_layer("block4_pool").output, base.output)
     np.testing.assert_allclose(top(activations[1]).numpy(), features[1], rtol=1e-5, atol=1e-4)

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from stages.shared.images import opening
 from stages.shared.images.decoding import decode
 from stages.shared.images.fit import resize
+from stages.shared.images.image_folder import OnDisk
 from stages.shared.images.opening import fault_of, opened
 from stages.shared.images.reading import AHEAD, BLOCK, block_for, read_blocks, read_pixels
 from tests.conftest import image_input, refused, states
@@ -257,7 +258,7 @@ def split_of(folder: Path, count: int) -> pd.DataFrame:
 
 def test_blocks_cover_the_split_in_order_and_the_last_is_padded(tmp_path):
     split = split_of(tmp_path, BLOCK * 2 + 3)
-    blocks = list(read_blocks(split, tmp_path, image_input()))
+    blocks = list(read_blocks(split, OnDisk(tmp_path), image_input()))
     assert [(rows.start, rows.stop) for rows, _ in blocks] == [(0, 32), (32, 64), (64, 67)]
     assert {pixels.shape for _, pixels in blocks} == {(BLOCK, 32, 32, 3)}
     for rows, pixels in blocks:
@@ -272,22 +273,22 @@ def test_blocks_cover_the_split_in_order_and_the_last_is_padded(tmp_path):
 def test_blocks_are_as_large_as_their_activations_allow(tmp_path):
     assert [block_for(size) for size in (32, 150, 256, 362, 1024, 2048)] == [32, 32, 32, 16, 2, 2]
     split = split_of(tmp_path, 3)
-    blocks = list(read_blocks(split, tmp_path, image_input(1024)))
+    blocks = list(read_blocks(split, OnDisk(tmp_path), image_input(1024)))
     assert [(rows.start, rows.stop, pixels.shape[0]) for rows, pixels in blocks] == [(0, 2, 2), (2, 3, 2)]
 
 
 def test_some_blocks_are_read_ahead_and_no_more_when_the_caller_stops(monkeypatch):
     started = []
 
-    def read(path: Path, *_) -> np.ndarray:
-        started.append(path.name)
+    def read(folder: OnDisk, path: str, *_) -> np.ndarray:
+        started.append(path)
         time.sleep(0.01)
         return np.zeros((32, 32, 3), "uint8")
 
     monkeypatch.setattr("stages.shared.images.reading.read_pixels", read)
     ahead = (1 + AHEAD) * BLOCK
     names = [str(number) for number in range(2 * ahead)]
-    blocks = read_blocks(pd.DataFrame({"path": names, "sha256": names}), Path(), image_input())
+    blocks = read_blocks(pd.DataFrame({"path": names, "sha256": names}), OnDisk(Path()), image_input())
     next(blocks)
     del blocks
     assert set(names[:BLOCK]) <= set(started) < set(names[:ahead])
@@ -302,7 +303,9 @@ def test_large_images_are_decoded_one_at_a_time_and_do_not_stay(tmp_path, monkey
     with pytest.raises(ValueError, match="closed"):
         file.load()
     split = split_of(tmp_path, 40)
-    assert sum(rows.stop - rows.start for rows, _ in read_blocks(split, tmp_path, image_input())) == 40
+    assert (
+        sum(rows.stop - rows.start for rows, _ in read_blocks(split, OnDisk(tmp_path), image_input())) == 40
+    )
     with pytest.raises(ValueError, match="more than"), opened(encoded(Image.fromarray(RGB)), 23e-6):
         pass
     assert not opening.ONE_LARGE.locked()
@@ -331,7 +334,7 @@ def test_nearest_takes_pixels_as_they_are(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype("uint8")
     (tmp_path / "0.png").write_bytes(encoded(Image.fromarray(pixels)))
     digest = sha256((tmp_path / "0.png").read_bytes()).hexdigest()
-    found = read_pixels(tmp_path / "0.png", digest, image_input(interpolation="nearest"))
+    found = read_pixels(OnDisk(tmp_path), "0.png", digest, image_input(interpolation="nearest"))
     assert (found == pixels[1::2, 1::3]).all()
 
 
@@ -339,7 +342,7 @@ def test_a_change_since_the_split_is_noticed(tmp_path):
     split = split_of(tmp_path, 2)
     (tmp_path / "1.png").write_bytes(encoded(Image.fromarray(RGB[::-1])))
     with refused(tmp_path / "1.png", "changed", "dvc repro"):
-        list(read_blocks(split, tmp_path, image_input()))
+        list(read_blocks(split, OnDisk(tmp_path), image_input()))
     (tmp_path / "1.png").unlink()
     with refused(tmp_path / "1.png", "No such file or directory", "dvc repro"):
-        list(read_blocks(split, tmp_path, image_input()))
+        list(read_blocks(split, OnDisk(tmp_path), image_input()))

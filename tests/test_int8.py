@@ -213,10 +213,10 @@ def test_a_row_depends_on_its_image_alone(project, name):
     layers = [base.layers[-1].name, ARCHITECTURES[name].freeze_through]
     compute = quantized.forward(layers)
     pixels = np.random.default_rng(0).integers(0, 256, (BLOCK, size, size, 3)).astype("float32")
-    found = compute(pixels)
+    found = list(map(np.asarray, compute(pixels)))
     for output, own, reverse, repeated in zip(
         found,
-        forward(base, layers)(pixels),
+        map(np.asarray, forward(base, layers)(pixels)),
         compute(pixels[::-1]),
         compute(np.repeat(pixels[3:4], BLOCK, axis=0)),
         strict=True,

@@ -27,6 +27,7 @@ from stages.shared.evaluation.intervals import mcnemar
 from stages.shared.evaluation.metrics import evaluate_predictions
 from stages.shared.evaluation.predictions import read_predictions
 from stages.shared.images.decoding import decode
+from stages.shared.images.image_folder import open_folder
 from stages.shared.images.opening import opened
 from stages.shared.images.reading import read_pixels
 from stages.shared.network import model_file
@@ -176,7 +177,7 @@ def test_heat_maps_are_of_the_surest_images_of_each_class(inside):
     heat_map = grad_cam(classifier.network)
     for row, (path, name) in enumerate(table.to_numpy()):
         image = images.loc[path]
-        pixels = read_pixels(Path("images", path), image["sha256"], classifier.image_input)
+        pixels = read_pixels(open_folder("images"), path, image["sha256"], classifier.image_input)
         expected = heat_map(pixels, classifier.class_names.index(name))
         assert maps.dtype == "float32" and (maps[row] == expected).all()
         assert name in (image["predicted"], image["label"])
@@ -559,7 +560,7 @@ def test_which_images_are_wrong_and_uncertain(monkeypatch):
     columns = [f"{split}_{figure}" for split in ("train", "validation") for figure in ("accuracy", "loss")]
     history = pd.DataFrame(0.5, index=[1], columns=columns)
     result = results.Result(found, images, probabilities, pd.DataFrame(), history)
-    described = results.describe("head", result, ["cat", "dog"], Path("images"), 65535)
+    described = results.describe("head", result, ["cat", "dog"], open_folder("images"), 65535)
     assert [image["path"] for image in described["wrong"]] == ["f", "c"]
     assert [image["path"] for image in described["uncertain"]] == ["b", "c", "d", "f", "a", "e"][
         : examples.SHOWN

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from stages.shared.pipeline.image_files import NAMES
+from stages.shared.images.image_folder import NAMES
 from tests.conftest import (
     PIPELINE,
     PROJECT,
@@ -50,7 +50,12 @@ CHANGES = {
     "augmented.*": {"augmented.units": 4},
     "fine_tune.freeze_through": {"fine_tune.freeze_through": "block5_conv1"},
     "fine_tune.* (others)": {"fine_tune.learning_rate": 1e-4},
-    "store.*, gate.*": {"store.gigabytes": 0.1, "gate.standard_errors": 1},
+    "store.*, engine, ray.*, gate.*": {
+        "store.gigabytes": 0.1,
+        "engine": "ray",
+        "ray.mixed_machines": True,
+        "gate.standard_errors": 1,
+    },
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from stages.extract_features import check_complete
+from stages.shared.images.image_folder import open_folder
 from stages.shared.pipeline.splits import SPLITS
 from stages.split_dataset import groups
 from stages.split_dataset.assignment import Split, assign
@@ -259,7 +260,9 @@ def test_a_file_that_came_while_it_was_split_is_noticed(workspace):
     )
     change(data__unlisted="ignore", split__train=6)
     run("split_dataset")
-    check_complete(Path("data/splits"), Path("data/unused.csv"), Path("images"))  # unused files are known
+    check_complete(
+        Path("data/splits"), Path("data/unused.csv"), open_folder("images")
+    )  # unused files are known
     draw_images(Path("images"), ["pear/late.png"])
     Path("images/NA").write_text("a name that a table may take for a missing one")
     with refused(2, "images", "NA, pear/late.png", "dvc repro --force --single-item split_dataset"):

@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 from stages.shared.images.reading import BLOCK
-from stages.shared.network import environment
+from stages.shared.network import environment, gpu
 from stages.shared.pipeline.arrays import ArrayFile
 from stages.shared.store import results
 from stages.shared.store.fingerprint import take_fingerprint
@@ -386,12 +386,9 @@ def test_another_gpu_is_another_machine(monkeypatch, tmp_path):
     ):
         monkeypatch.setitem(values, key, other)
         seen.add(take_fingerprint([], []))
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    try:
-        seen.add(take_fingerprint([], []))
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(True)
-    monkeypatch.setattr(environment, "NVIDIA_DRIVER", tmp_path / "version")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    seen.add(take_fingerprint([], []))
+    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "version")
     (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15\n")
     seen.add(take_fingerprint([], []))
     assert len(seen) == 7

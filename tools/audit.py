@@ -21,7 +21,9 @@ NO_ANSWER_SECONDS = 30
 FAILURES = (OSError, HTTPException, ValueError, KeyError)  # no answer, or none that is an advisory database's
 LOCKS = {  # and the heading of what each brings
     "requirements.txt": "The pipeline, the report, the page",
+    "requirements-gpu.txt": "The same with TensorFlow for NVIDIA GPUs",  # in an environment of its own
     "requirements-export.txt": "Also for tools.export",
+    "requirements-ray.txt": "Also for engine: ray",
     "requirements-dev.txt": "Also for tests and checks",
     "requirements-peers.txt": "PyTorch, which speed is compared with",  # in an environment of its own
 }
@@ -151,7 +153,7 @@ def tables(locked: dict[str, set[tuple[str, str]]]) -> str:
                 *rows,
                 "",
             ]
-    lines += ["### For other systems, versions of Python, and `make bench-peers`", ""]
+    lines += ["### For other systems, versions of Python, GPUs, and `make bench-peers`", ""]
     lines += [f"Locked too, and not installed where this was written: {', '.join(sorted(elsewhere))}.", ""]
     return "\n".join(lines)
 

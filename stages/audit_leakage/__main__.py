@@ -11,7 +11,7 @@ import pandas as pd
 
 from stages.audit_leakage.near_duplicates import Images, Leakage, find_closest, read_directions
 from stages.audit_leakage.picture import draw
-from stages.shared.images.reading import ImagesFolder
+from stages.shared.images.image_folder import ImagesFolder, open_folder
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
 from stages.shared.pipeline.image_input import White16Bit
@@ -36,7 +36,7 @@ def main(*, splits: Path, features: Path, near_duplicates: Path, metrics: Path, 
     Writes: near_duplicates (.csv), metrics (.json), picture (.png)
     """
     parameters = read_parameters(Parameters)
-    folder, white = Path(parameters.data.images), parameters.white_16_bit
+    folder, white = open_folder(parameters.data.images), parameters.white_16_bit
     tables = {name: read_split(splits / f"{name}.csv").assign(split=name)[IMAGE] for name in SPLITS}
     directions = read_directions(features, tables)
     images = {name: Images(tables[name], directions[name], folder, white) for name in SPLITS}

@@ -17,6 +17,7 @@ from scipy.fft import dctn
 from tqdm import tqdm
 
 from stages.shared.images.decoding import decode
+from stages.shared.images.image_folder import ImageFolder
 from stages.shared.images.opening import opened
 from stages.shared.images.reading import read_unchanged
 from stages.shared.pipeline.arrays import StoredArray, open_array
@@ -36,7 +37,7 @@ class Leakage(Section):
 class Images:
     """The images of a split as they are compared: by `directions`, (n, channels) float32, and by hashes."""
 
-    def __init__(self, split: pd.DataFrame, directions: np.ndarray, folder: Path, white: int) -> None:
+    def __init__(self, split: pd.DataFrame, directions: np.ndarray, folder: ImageFolder, white: int) -> None:
         self.directions = directions
         self._split, self._folder, self._white, self._hashes = split, folder, white, {}
 
@@ -48,7 +49,7 @@ class Images:
         for row in rows:
             if row not in self._hashes:
                 image = self._split.iloc[row]
-                data = read_unchanged(self._folder / image["path"], image["sha256"])
+                data = read_unchanged(self._folder, image["path"], image["sha256"])
                 with opened(data) as file:
                     self._hashes[row] = perceptual_hash(decode(file, self._white))
         return np.array([self._hashes[row] for row in rows], dtype="uint64")

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from stages.shared.images.decoding import decode
+from stages.shared.images.image_folder import ImageFolder
 from stages.shared.images.opening import opened
 from stages.shared.images.reading import read_unchanged
 from stages.shared.pipeline.files import atomic_write
@@ -17,7 +18,7 @@ PAIRS_A_LINE = 3
 PIXELS = 300  # of an image
 
 
-def draw(pairs: pd.DataFrame, folder: Path, white_16_bit: int, picture: Path) -> None:
+def draw(pairs: pd.DataFrame, folder: ImageFolder, white_16_bit: int, picture: Path) -> None:
     """Draw `pairs`, the most similar first, side by side; of many the first and the last ones."""
     title, shown = f"Near-duplicates between the splits: {len(pairs)}", pairs
     if len(pairs) > SHOWN:
@@ -39,9 +40,9 @@ def draw(pairs: pd.DataFrame, folder: Path, white_16_bit: int, picture: Path) ->
         figure.savefig(file, dpi=100)
 
 
-def read(image: pd.Series, folder: Path, white_16_bit: int) -> Image.Image:
+def read(image: pd.Series, folder: ImageFolder, white_16_bit: int) -> Image.Image:
     """Return `image`, a row of the table of near-duplicates, in PIXELS at most; raises as read_unchanged does."""
-    with opened(read_unchanged(folder / image["path"], image["sha256"])) as file:
+    with opened(read_unchanged(folder, image["path"], image["sha256"])) as file:
         pixels = decode(file, white_16_bit)
         pixels.thumbnail((PIXELS, PIXELS))
         return pixels.copy()

@@ -8,7 +8,8 @@ import pandas as pd
 
 from stages.explain.grad_cam import grad_cam
 from stages.shared.evaluation.predictions import read_predictions
-from stages.shared.images.reading import ImagesFolder, read_pixels
+from stages.shared.images.image_folder import ImagesFolder, open_folder
+from stages.shared.images.reading import read_pixels
 from stages.shared.network import environment, model_file
 from stages.shared.pipeline.arrays import array_file
 from stages.shared.pipeline.command import run
@@ -32,13 +33,13 @@ def main(*, test_split: Path, predictions: Path, fine_tuned: Path, heat_maps: Pa
     Writes: heat_maps/classes.csv, with image and class in a row a map, and heat_maps/maps.npy,
             (n, height, width) float32 from 0 to 1, in the cells of the last feature maps
     """
-    folder = Path(read_parameters(Parameters).data.images)
+    folder = open_folder(read_parameters(Parameters).data.images)
     images, _ = read_predictions(predictions, read_split(test_split))
     classifier = model_file.load(fine_tuned)
     heat_map = grad_cam(classifier.network)
     classes, maps = [], []
     for _, image in choose(images).iterrows():
-        pixels = read_pixels(folder / image["path"], image["sha256"], classifier.image_input)
+        pixels = read_pixels(folder, image["path"], image["sha256"], classifier.image_input)
         for name in dict.fromkeys((image["predicted"], image["label"])):
             classes.append({"path": image["path"], "class": name})
             maps.append(heat_map(pixels, classifier.class_names.index(name)))

@@ -11,7 +11,8 @@ import keras
 
 from stages.extract_views.augmentation import Augmentation, AugmentedView
 from stages.extract_views.passes import choose_passes
-from stages.shared.extraction.outputs import ExtractionParameters, Passes, store_outputs
+from stages.shared.extraction.outputs import Extraction, store_outputs
+from stages.shared.extraction.work import ExtractionParameters, Passes
 from stages.shared.network import conv_base, environment
 from stages.shared.network.conv_base import ARCHITECTURES
 from stages.shared.network.freeze_point import FreezePoint, check_cut
@@ -49,14 +50,15 @@ def main(
     augmented = [AugmentedView(augmentation, number) for number in range(augmentation.views)]
     files = {base.layers[-1].name: views / "features.npy", through: views / "activations.npy"}
     passes = choose_passes(augmentation.precision, list(files), base, weights, train, parameters)
-    store_outputs(base, weights, files, train, parameters, augmented, passes)
+    extractions = [Extraction(files, train, augmented, passes)]
 
     unaugmented = {"validation": views / "validation_activations.npy", "test": test_activations}
     for name, file in unaugmented.items():
         if through == ARCHITECTURES[settings.name].freeze_through:
             copy_array(default_activations / f"{name}.npy", file)
         else:
-            store_outputs(base, weights, {through: file}, read_split(splits / f"{name}.csv"), parameters)
+            extractions.append(Extraction({through: file}, read_split(splits / f"{name}.csv")))
+    store_outputs(base, weights, extractions, parameters)
     return base, passes
 
 

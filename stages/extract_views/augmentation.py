@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from pydantic import Field
 
 from stages.shared.pipeline.parameters import Section
@@ -71,15 +72,17 @@ class AugmentedView(NamedTuple):
         warp = draw_warp(self.augmentation, self.number, digest, size)
         return warp.tobytes() + self.augmentation.fill.encode() + code_digest(__file__)
 
-    def draw(self, pixels: np.ndarray, digests: list[str]) -> np.ndarray:
-        """Return the images `pixels`, (n, size, size, 3), with SHA-256s `digests`, in this view: float32."""
+    def draw(self, pixels: np.ndarray, digests: list[str]) -> tf.Tensor:
+        """Return the images `pixels`, (n, size, size, 3), with SHA-256s `digests`, in this view: float32.
+
+        They stay on the device that drew them.
+        """
         size = pixels.shape[1]
         warps = np.stack([draw_warp(self.augmentation, self.number, digest, size) for digest in digests])
-        warped = keras.ops.image.affine_transform(
+        return keras.ops.image.affine_transform(
             pixels.astype("float32"),
             warps,
             interpolation="bilinear",
             fill_mode=self.augmentation.fill,
             fill_value=0,
         )
-        return np.asarray(keras.ops.convert_to_numpy(warped))

@@ -1,13 +1,14 @@
 """The base in 8-bit integers, for augmented views: about half the time of a pass in bfloat16.
 
 Each weight and activation is one of 256 numbers of a range. The ranges come from images of the training split,
-drawn by their content. The processor sums such products exactly, so a row does not depend on its batch, nor on
-the number of cores. The first convolution alone, which is little work, computes as the base does: to round the
+drawn by their content. With VNNI or AMX the processor sums such products exactly; with AVX2 alone sums of two may
+overflow, which shows on images that are held back. A row depends neither on its batch nor on the number of cores. The first convolution alone, which is little work, computes as the base does: to round the
 pixels did as much harm as all the rest. Source: Jacob et al., Quantization and Training of Neural Networks for
 Efficient Integer-Arithmetic-Only Inference (2018). NNCF quantizes, and OpenVINO computes.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from logging import WARNING
@@ -20,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from stages.shared.extraction.base_fingerprint import fingerprint_base
-from stages.shared.extraction.outputs import Compute, ExtractionParameters
+from stages.shared.extraction.work import Compute, ExtractionParameters, MakePasses, Pixels
+from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import block_for, read_blocks
 from stages.shared.network import conv_base
 from stages.shared.network.conv_base import ARCHITECTURES
@@ -52,7 +54,7 @@ class QuantizedBase:
     def __init__(
         self, base: keras.Model, weights: Path, split: pd.DataFrame, parameters: ExtractionParameters
     ) -> None:
-        self.base, self.parameters = base, parameters
+        self.base, self.parameters, self.block = base, parameters, block_for(parameters.image_size)
         self.networks: dict[tuple[str, ...], Network] = {}  # by the layers that they give
         drawn = split.sort_values("sha256").head(CALIBRATION + HELD_BACK)
         last = max(1, min(CALIBRATION, len(drawn) * 2 // 3))
@@ -68,13 +70,22 @@ class QuantizedBase:
         """Return the function from pixels, (block, size, size, 3), to what each of `layers` gives: float32."""
         networks = {of: self._run(self._network(of)) for of in dict.fromkeys(map(self._beside, layers))}
 
-        def compute(pixels: np.ndarray) -> list[np.ndarray]:
+        def compute(pixels: Pixels) -> list[np.ndarray]:
             found = {}
             for of, run in networks.items():
                 found |= zip(of, run(pixels), strict=True)
             return [found[layer] for layer in layers]
 
         return compute
+
+    def keep_rows_apart(self, layers: list[str]) -> bool:
+        """They do: see above."""
+        return True
+
+    def elsewhere(self) -> MakePasses:
+        """Return what makes them of the same networks: they are drawn and quantized once."""
+        drawn = pd.concat([self.calibration, self.held_back]).drop_duplicates("sha256")
+        return partial(_with_networks, split=drawn, parameters=self.parameters, networks=self.networks)
 
     def error(self, layers: Iterable[str]) -> float:
         """Return by how much `layers` are off on images that are held back from the calibration.
@@ -144,7 +155,8 @@ class QuantizedBase:
     def _compare(self, int8: Compute, own: Compute) -> bytes:
         squares = []  # of the difference and of the base's own, for each layer
         for pixels in self._read(self.held_back):
-            pairs = [(right, found - right) for found, right in zip(int8(pixels), own(pixels), strict=True)]
+            rights = map(np.asarray, own(pixels))
+            pairs = [(right, found - right) for found, right in zip(int8(pixels), rights, strict=True)]
             squares.append([[np.square(array, dtype=float).sum() for array in pair] for pair in pairs])
         right, difference = np.sum(squares, axis=0).T
         return np.array(np.sqrt(difference / right).max(), "<f8").tobytes()
@@ -154,15 +166,23 @@ class QuantizedBase:
 
         core, size = openvino.Core(), self.parameters.image_size
         model = core.read_model(network.model, network.weights)
-        model.reshape([block_for(size), size, size, 3])
+        model.reshape([self.block, size, size, 3])
         # Of what is not in int8.
         precision = "bf16" if self.parameters.conv_base.computes_in == "bfloat16" else "f32"
         compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-        return lambda pixels: list(compiled(pixels.astype("float32")).values())
+        return lambda pixels: list(compiled(np.asarray(pixels, "float32")).values())
 
     def _read(self, images: pd.DataFrame) -> Iterable[np.ndarray]:
-        folder = Path(self.parameters.data.images)
+        folder = open_folder(self.parameters.data.images)
         return (pixels for _, pixels in read_blocks(images, folder, self.parameters))
+
+
+def _with_networks(
+    base: keras.Model, weights: Path, split: pd.DataFrame, parameters: ExtractionParameters, networks: dict
+) -> QuantizedBase:
+    passes = QuantizedBase(base, weights, split, parameters)
+    passes.networks = networks
+    return passes
 
 
 def first_convolution(model: "openvino.Model") -> str:

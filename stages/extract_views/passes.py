@@ -8,7 +8,8 @@ import keras
 import pandas as pd
 
 from stages.extract_views.int8 import LIBRARIES, QuantizedBase
-from stages.shared.extraction.outputs import ExtractionParameters, OwnPrecision, Passes
+from stages.shared.extraction.work import ExtractionParameters, OwnPrecision, Passes
+from stages.shared.network import gpu
 from stages.shared.network.precision import describe_processor, multiplies_int8_fast
 from stages.shared.pipeline.command import UserError
 
@@ -41,7 +42,7 @@ def choose_passes(
     Raises UserError where `precision` asks for int8 and that is not installed or off by more than MOST_OFF.
     """
     check_installed(precision)
-    fast = is_installed() and multiplies_int8_fast(describe_processor())
+    fast = is_installed() and multiplies_int8_fast(describe_processor()) and not gpu.memory()
     if precision == "base" or (precision == "auto" and not fast):
         return OwnPrecision(base)
     quantized = QuantizedBase(base, weights, split, parameters)

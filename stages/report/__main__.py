@@ -13,7 +13,7 @@ from stages.report.charts import draw_all
 from stages.report.examples import choose_samples, look
 from stages.report.page import render
 from stages.report.results import describe, read_results
-from stages.shared.images.reading import ImagesFolder
+from stages.shared.images.image_folder import ImagesFolder, open_folder
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write
 from stages.shared.pipeline.image_input import ImageInput
@@ -38,7 +38,7 @@ def main(*, splits: Path, metrics: Path, tables: Path, heat_maps: Path, report: 
     Writes: report (.html)
     """
     parameters = read_parameters(Parameters)
-    folder = Path(parameters.data.images)
+    folder = open_folder(parameters.data.images)
     train, test = (read_split(splits / f"{name}.csv") for name in ("train", "test"))
     split, leakage = read_json(metrics / "split.json"), read_json(metrics / "leakage.json")
     results, differences = read_results(metrics, tables, test)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stages.shared.images.decoding import decode
+from stages.shared.images.image_folder import ImageFolder
 from stages.shared.images.opening import opened
 from stages.shared.images.reading import read_unchanged
 from stages.shared.pipeline.arrays import StoredArray, open_array
@@ -19,7 +20,7 @@ SAMPLES = 60  # sample images, over all classes
 SHOWN = 6  # images of each kind
 
 
-def choose_samples(train: pd.DataFrame, folder: Path, white_16_bit: int) -> dict[str, list[dict]]:
+def choose_samples(train: pd.DataFrame, folder: ImageFolder, white_16_bit: int) -> dict[str, list[dict]]:
     """Return some images of each class, as many of each, in the order of their SHA-256: no one's choice."""
     classes = train["label"].nunique()
     each = min(max(SAMPLES // classes, 1), 5)
@@ -34,13 +35,13 @@ def choose_samples(train: pd.DataFrame, folder: Path, white_16_bit: int) -> dict
     }
 
 
-def show(images: pd.DataFrame, folder: Path, white_16_bit: int) -> list[dict]:
+def show(images: pd.DataFrame, folder: ImageFolder, white_16_bit: int) -> list[dict]:
     """Return the rows of `images` with their thumbnails."""
     return [{**image, "uri": thumbnail(image, folder, white_16_bit)} for _, image in images.iterrows()]
 
 
 def look(
-    images: pd.DataFrame, heat_maps: Path, folder: Path, image_input: ImageInput
+    images: pd.DataFrame, heat_maps: Path, folder: ImageFolder, image_input: ImageInput
 ) -> tuple[dict[str, list[dict]], tuple[int, ...]]:
     """Return the wrong and right `images` that have heat maps, with them, and the size of the maps in cells."""
     table = read_table(heat_maps / "classes.csv", HEAT_MAPS)
@@ -52,7 +53,7 @@ def look(
     looks: dict[str, list[dict]] = {"wrong": [], "right": []}
     for _, rows in found.groupby("path", sort=False):
         image = rows.iloc[0]
-        with opened(read_unchanged(folder / image["path"], image["sha256"])) as file:
+        with opened(read_unchanged(folder, image["path"], image["sha256"])) as file:
             picture = decode(file, image_input.white_16_bit)
             picture.thumbnail((SIDE, SIDE))
             picture = picture.copy()

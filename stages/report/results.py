@@ -9,6 +9,7 @@ import pandas as pd
 from stages.report.examples import SHOWN, show
 from stages.shared.evaluation.curves import reliability
 from stages.shared.evaluation.predictions import read_predictions
+from stages.shared.images.image_folder import ImageFolder
 from stages.shared.pipeline.json_and_csv import CURVES, ROC, read_json, read_table
 from stages.shared.reporting import sentences
 
@@ -39,7 +40,9 @@ def read_results(metrics: Path, tables: Path, test: pd.DataFrame) -> tuple[dict[
     return results, differences
 
 
-def describe(model: str, result: Result, class_names: list[str], folder: Path, white_16_bit: int) -> dict:
+def describe(
+    model: str, result: Result, class_names: list[str], folder: ImageFolder, white_16_bit: int
+) -> dict:
     """Return the sentences on a model, its confusion matrix and its images."""
     threshold = result.metrics.get("threshold")
     sureness = (

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.shared.images.image_folder import open_folder
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
 from stages.shared.pipeline.image_input import White16Bit
 from stages.shared.pipeline.parameters import Sections, check_sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS
+from stages.shared.store.results import Store
 from stages.split_dataset.assignment import Split, assign, count, deviation
 from stages.split_dataset.checks import check_images, check_labels
 from stages.split_dataset.given import across_splits
@@ -18,7 +20,7 @@ from stages.split_dataset.labels import Data, list_images
 # The sections of params.yaml: this stage alone minds those that nobody knows.
 SECTIONS = (
     "data split image_size fit interpolation white_16_bit conv_base leakage augmentation head augmented "
-    "fine_tune store gate"
+    "fine_tune store engine ray gate"
 ).split()
 
 
@@ -26,6 +28,7 @@ class Parameters(Sections):
     data: Data
     split: Split
     white_16_bit: White16Bit
+    store: Store
 
 
 def main(*, splits: Path, unused: Path, metrics: Path) -> None:
@@ -39,9 +42,9 @@ def main(*, splits: Path, unused: Path, metrics: Path) -> None:
     parameters = read_parameters(Parameters)
     check_sections(SECTIONS)
     data, split = parameters.data, parameters.split
-    images, white = Path(data.images), parameters.white_16_bit
-    table, others = list_images(data, split)
-    table, bad, odd = check_images(table, images, data.on_bad_image, data.max_megapixels, white)
+    images, white = open_folder(data.images), parameters.white_16_bit
+    table, others = list_images(images, data, split)
+    table, bad, odd = check_images(table, images, data, white, parameters.store)
     check_labels(table, images)
     table["class_index"] = pd.factorize(table["label"], sort=True)[0]
     table["key"] = table["sha256"] if split.group_by is None else join(table)

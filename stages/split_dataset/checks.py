@@ -1,9 +1,10 @@
 """What is wrong with the images or their labels, before any of them goes into a split."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
+from importlib import metadata
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,12 +12,19 @@ import pandas as pd
 from PIL.ImageFile import ImageFile
 from tqdm import tqdm
 
+from stages.shared.images import decoding, opening
 from stages.shared.images.decoding import decode, depth_of_unknown_white
+from stages.shared.images.image_folder import ImageFolder
 from stages.shared.images.opening import fault_of, opened
 from stages.shared.pipeline.command import UserError
+from stages.shared.store.code import code_digest
+from stages.shared.store.known import SHA256, find_known, keep_known
+from stages.shared.store.results import Store
+from stages.split_dataset.labels import Data
 
 # Of white: a file of 16 bits none of whose values is above it holds 14 bits or fewer, or a dark image.
 DARK = 1 / 4
+BLOCK = 1024  # files whose results are kept together
 
 
 class Checked(NamedTuple):
@@ -29,17 +37,43 @@ class Checked(NamedTuple):
 
 
 def check_images(
-    table: pd.DataFrame, folder: Path, on_bad_image: str, max_megapixels: float, white_16_bit: int
+    table: pd.DataFrame, folder: ImageFolder, data: Data, white_16_bit: int, store: Store
 ) -> tuple[pd.DataFrame, dict[str, str], dict[str, int]]:
     """Return `table` with each file's SHA-256, the reason for every bad image left out, and counts of odd ones.
 
     Raises UserError, listing all bad images, where they are not to be left out.
     """
+    found = look_at(table["path"].tolist(), folder, data.max_megapixels, white_16_bit, store)
+    results = list(tqdm(found, total=len(table), unit="image", desc="checking"))
+    table["sha256"] = [checked.digest for checked in results]
+    bad = {
+        path: checked.fault
+        for path, checked in zip(table["path"], results, strict=True)
+        if checked.fault is not None
+    }
+    if bad and data.on_bad_image == "fail":
+        listing = "\n".join(f"  {folder}/{path}: {reason}" for path, reason in bad.items())
+        raise UserError(
+            f"{len(bad)} of {len(table)} files are no usable images: remove them, or leave them out "
+            f"with data.on_bad_image: exclude.\n{listing}"
+        )
+    usable = table[~table["path"].isin(bad)].reset_index(drop=True)
+    lost = table[~table["label"].isin(usable["label"])]
+    if len(lost):
+        label, path = lost["label"].iloc[0], lost["path"].iloc[0]
+        raise UserError(f"no image of class {label} is usable: {folder}/{path}, for one: {bad[path]}.")
+    return usable, bad, report(results, white_16_bit)
 
-    def read(path: str) -> Checked:
+
+def look_at(
+    paths: list[str], folder: ImageFolder, max_megapixels: float, white_16_bit: int, store: Store
+) -> Iterator[Checked]:
+    """Yield what there is to say of each file; `store` may know that of the present version of an object in S3."""
+
+    def look(path: str) -> Checked:
         digest = ""
         try:
-            data = (folder / path).read_bytes()
+            data = folder.read(path)
             digest = sha256(data).hexdigest()
             with opened(data, max_megapixels, "megapixels (data.max_megapixels)") as file:
                 depth, tiff = depth_of_unknown_white(file), file.format == "TIFF"
@@ -49,26 +83,25 @@ def check_images(
             return Checked(digest, fault_of(error))
         return Checked(digest, None, count_pages(data) if tiff else 1, dark)
 
-    with ThreadPoolExecutor() as pool:
-        results = list(tqdm(pool.map(read, table["path"]), total=len(table), unit="image", desc="checking"))
-    table["sha256"] = [checked.digest for checked in results]
-    bad = {
-        path: checked.fault
-        for path, checked in zip(table["path"], results, strict=True)
-        if checked.fault is not None
-    }
-    if bad and on_bad_image == "fail":
-        listing = "\n".join(f"  {folder / path}: {reason}" for path, reason in bad.items())
-        raise UserError(
-            f"{len(bad)} of {len(table)} files are no usable images: remove them, or leave them out "
-            f"with data.on_bad_image: exclude.\n{listing}"
-        )
-    usable = table[~table["path"].isin(bad)].reset_index(drop=True)
-    lost = table[~table["label"].isin(usable["label"])]
-    if len(lost):
-        label, path = lost["label"].iloc[0], lost["path"].iloc[0]
-        raise UserError(f"no image of class {label} is usable: {folder / path}, for one: {bad[path]}.")
-    return usable, bad, report(results, white_16_bit)
+    code = [code_digest(file).hex() for file in (__file__, decoding.__file__, opening.__file__)]
+    how = [max_megapixels, white_16_bit, *map(metadata.version, ("pillow", "pi-heif")), code]
+    with ThreadPoolExecutor(folder.readers) as pool:
+        for first in range(0, len(paths), BLOCK):
+            block, new = paths[first : first + BLOCK], {}
+            versions = [folder.version(path) for path in block]
+            known = [values and Checked(*values) for values in find_known(versions, how, store)]
+            looks = {
+                path: pool.submit(look, path)
+                for path, checked in zip(block, known, strict=True)
+                if checked is None
+            }
+            for path, version, checked in zip(block, versions, known, strict=True):
+                found = checked or looks[path].result()
+                if version and not checked:
+                    new[version] = found
+                yield found
+            keep_known(new, how, store)
+            keep_known({version: checked.digest for version, checked in new.items()}, SHA256, store)
 
 
 def reach(file: ImageFile, white_16_bit: int) -> float:
@@ -109,7 +142,7 @@ def report(results: list[Checked], white_16_bit: int) -> dict[str, int]:
     return {name: number for name, number in counts.items() if number}
 
 
-def check_labels(table: pd.DataFrame, folder: Path) -> None:
+def check_labels(table: pd.DataFrame, folder: ImageFolder) -> None:
     """Raise UserError where there are fewer than two classes, or one image has two labels."""
     labels = table["label"].unique()
     if len(labels) < 2:

@@ -1,12 +1,11 @@
 """Splits that the images bring along: in folders named train, validation and test, or in a column."""
 
 import re
-from pathlib import Path
 
 import pandas as pd
 
+from stages.shared.images.image_folder import ImageFolder, some
 from stages.shared.pipeline.command import UserError
-from stages.shared.pipeline.image_files import some
 
 NAMED = {
     "train": "train(ing)?|trn",
@@ -34,7 +33,7 @@ def _split_of(word: str) -> str | None:
     return next((split for split, pattern in NAMED.items() if re.fullmatch(pattern, word)), None)
 
 
-def find_levels(paths: list[str], folder: Path) -> tuple[int, list[int]]:
+def find_levels(paths: list[str], folder: ImageFolder) -> tuple[int, list[int]]:
     """Return at which depth the folders of `paths` name their splits, 0 for the first, and all depths without labels.
 
     The first depth at which all paths have a folder that is named like a split, and not all the same; the
@@ -64,13 +63,13 @@ def without(path: str, levels: list[int]) -> str:
     return "/".join(part for depth, part in enumerate(path.split("/")) if depth not in levels)
 
 
-def from_folders(paths: pd.Series, folder: Path) -> list[str | None]:
+def from_folders(paths: pd.Series, folder: ImageFolder) -> list[str | None]:
     """Return the split that the folders of each path name; raises UserError as find_levels does."""
     level, _ = find_levels(paths.tolist(), folder)
     return [split_named(path.split("/")[level]) for path in paths]
 
 
-def from_column(table: pd.DataFrame, column: str, file: Path) -> list[str | None]:
+def from_column(table: pd.DataFrame, column: str, file: str) -> list[str | None]:
     """Return the split that the column given of `table` names; raises UserError where it names none."""
     splits = table["given"].map(split_named)
     unknown = table[splits.isna()]
@@ -83,7 +82,7 @@ def from_column(table: pd.DataFrame, column: str, file: Path) -> list[str | None
     return splits.tolist()
 
 
-def check_class_folders(files: list[str], folder: Path) -> None:
+def check_class_folders(files: list[str], folder: ImageFolder) -> None:
     """Raise UserError where class folders are named like splits.
 
     A single one called train is taken for a class, unless it has folders that others have too, or lack at all. Names
@@ -121,7 +120,7 @@ def across_splits(table: pd.DataFrame) -> dict[str, list[list[str]]]:
     }
 
 
-def warn_of_folders(paths: pd.Series, folder: Path) -> None:
+def warn_of_folders(paths: pd.Series, folder: ImageFolder) -> None:
     """Say so where all images lie in folders that are named like splits, which nobody asked to keep."""
     for names in zip(*(path.split("/")[:-1] for path in paths), strict=False):
         if len(set(names)) > 1 and all(map(split_named, names)):
@@ -131,7 +130,7 @@ def warn_of_folders(paths: pd.Series, folder: Path) -> None:
             )
 
 
-def warn_of_columns(columns: pd.DataFrame, file: Path) -> None:
+def warn_of_columns(columns: pd.DataFrame, file: str) -> None:
     """Say so where a column names splits, which nobody asked to keep."""
     for column, values in columns.items():
         if values.nunique() > 1 and values.map(split_named).notna().mean() > 0.5:

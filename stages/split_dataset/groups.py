@@ -7,8 +7,8 @@ import pandas as pd
 import regex
 from tqdm import tqdm
 
+from stages.shared.images.image_folder import some
 from stages.shared.pipeline.command import UserError
-from stages.shared.pipeline.image_files import some
 
 COLUMN = "column:"  # the beginning of a parameter's value that names a column of the CSV file with the labels
 SECONDS = 10  # for all paths, which take parts of one as a rule: nested repetitions may take years

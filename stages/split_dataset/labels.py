@@ -2,14 +2,13 @@
 
 import re
 import unicodedata
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 from pydantic import Field
 
+from stages.shared.images.image_folder import IMAGES, ImageFolder, some
 from stages.shared.pipeline.command import UserError
-from stages.shared.pipeline.image_files import is_hidden, list_files, some
 from stages.shared.pipeline.parameters import Section
 from stages.split_dataset import given, groups
 from stages.split_dataset.assignment import Split
@@ -30,7 +29,7 @@ class Columns(Section):
 
 
 class Data(Section):
-    images: str = Field(min_length=1, description="the path of a folder of images")
+    images: str = Field(min_length=1, description=IMAGES)
     labels_from: str = Field(min_length=1, description="folder, filename or the path of a CSV file")
     columns: Columns
     unlisted: Literal["fail", "ignore"] = Field(description="fail or ignore")
@@ -38,7 +37,7 @@ class Data(Section):
     max_megapixels: float = Field(gt=0, description="a number of megapixels above 0")
 
 
-def list_images(data: Data, split: Split) -> tuple[pd.DataFrame, dict[str, str]]:
+def list_images(folder: ImageFolder, data: Data, split: Split) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return a row for every image, sorted by path, and of each other file the reason why it is none.
 
     The columns are path (below data.images, with slashes) and label; with split.group_by group, and with
@@ -48,10 +47,7 @@ def list_images(data: Data, split: Split) -> tuple[pd.DataFrame, dict[str, str]]
 
     Raises UserError where a file has no label, group or split, where labels look alike, or none is there.
     """
-    folder = Path(data.images)
-    if not folder.is_dir():
-        raise UserError(f"data.images is {str(folder)!r}, which is no folder.")
-    files = list_files(folder)
+    files = folder.list_files()
     if data.labels_from in ("folder", "filename"):
         for key, value, other in (
             ("split.group_by", split.group_by, "a regular expression"),
@@ -79,7 +75,7 @@ def list_images(data: Data, split: Split) -> tuple[pd.DataFrame, dict[str, str]]
     return table.sort_values("path", ignore_index=True), others
 
 
-def _check_names(table: pd.DataFrame, folder: Path) -> None:
+def _check_names(table: pd.DataFrame, folder: ImageFolder) -> None:
     rows = list(zip(table["path"], table["label"], strict=True))
     if odd := [path for path, label in rows if CONTROL.search(path + label) or not appearance(label)]:
         raise UserError(
@@ -94,7 +90,7 @@ def _check_names(table: pd.DataFrame, folder: Path) -> None:
 
 
 def _from_paths(
-    folder: Path, files: list[str], data: Data, split: Split
+    folder: ImageFolder, files: list[str], data: Data, split: Split
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     if not files:
         raise UserError(f"{folder} holds no images: put some there, or point data.images elsewhere.")
@@ -117,9 +113,8 @@ def _from_paths(
     return table, dict.fromkeys(unlabelled, "without a label")
 
 
-def _check_empty_folders(files: list[str], folder: Path) -> None:
-    folders = {entry.name for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name)}
-    empty = sorted(folders - {path.split("/")[0] for path in files})
+def _check_empty_folders(files: list[str], folder: ImageFolder) -> None:
+    empty = sorted(set(folder.list_folders()) - {path.split("/")[0] for path in files})
     if empty:
         raise UserError(f"class folders of {folder} without an image: {some(empty)}. Fill or remove them.")
 
@@ -134,9 +129,9 @@ def _filename_label(path: str) -> str | None:
 
 
 def _from_csv(
-    folder: Path, files: list[str], data: Data, split: Split
+    folder: ImageFolder, files: list[str], data: Data, split: Split
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    file = Path(data.labels_from)
+    file = data.labels_from
     itself = check_place(file, folder)
     columns = {
         "name": (data.columns.file, "data.columns.file"),
@@ -148,7 +143,7 @@ def _from_csv(
     ):
         if value and value.startswith(COLUMN):
             columns[column] = (value.removeprefix(COLUMN), key)
-    table, rest = read_rows(file, columns)
+    table, rest = read_rows(file, folder.read(itself), columns)
     images = [path for path in files if path != itself]
     found = find_files(table["name"].tolist(), images)
     table["path"] = [paths[0] if len(paths) == 1 else "" for paths in found]

@@ -10,14 +10,23 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.shared.images.image_folder import ImageFolder, InS3, some
 from stages.shared.pipeline.command import UserError
-from stages.shared.pipeline.image_files import some
 
 DELIMITERS = ",;\t|"
 
 
-def check_place(file: Path, folder: Path) -> str:
-    """Return the path of the CSV file `file` below `folder`; raises UserError where it is not there."""
+def check_place(name: str, images: ImageFolder) -> str:
+    """Return the path of the CSV file `name` below `images`; raises UserError where it is not there."""
+    if isinstance(images, InS3):
+        itself = name.removeprefix(f"{images}/")
+        if itself == name or itself not in images.list_files():
+            raise UserError(
+                f"data.labels_from is {name!r}, where no object below {images} is: it takes folder, filename or the "
+                f"URL of a CSV file there, like {images}/labels.csv."
+            )
+        return itself
+    file, folder = Path(name), images.path
     if not file.is_file():
         hint = f" Did you mean {folder / file}?" if (folder / file).is_file() else ""
         raise UserError(
@@ -33,14 +42,15 @@ def check_place(file: Path, folder: Path) -> str:
     return itself.relative_to(folder.resolve()).as_posix()
 
 
-def read_rows(file: Path, columns: dict[str, tuple[str, str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the columns of a CSV file that are asked for, under our names, and the others, all of str.
+def read_rows(
+    file: str, content: bytes, columns: dict[str, tuple[str, str]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the columns of the CSV file `file` that are asked for, under our names, and the others, all of str.
 
     `columns` has for each of our names that of the file and the parameter that says so. The delimiter is the
     one of DELIMITERS that gives these columns. Raises UserError where none does, or rows are uneven.
     """
     try:
-        content = file.read_bytes()
         text = content.decode("utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
         header, rows = _parse(text, columns)
     except (csv.Error, UnicodeDecodeError) as error:

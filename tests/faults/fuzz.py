@@ -32,6 +32,7 @@ from ruamel.yaml import YAML
 
 from stages.shared.images.decoding import decode
 from stages.shared.images.fit import resize
+from stages.shared.images.image_folder import open_folder
 from stages.shared.images.opening import fault_of, opened
 from stages.shared.pipeline.arrays import StoredArray
 from stages.shared.pipeline.checksums import SIZE, checksum
@@ -203,8 +204,9 @@ def read_labels(content: bytes) -> str:
         max_megapixels=1,
     )
     split = Split(given=None, seed=0, train=None, validation=0.2, test=0.2, group_by="column:patient")
-    table, _ = list_images(data, split)
-    check_labels(table.assign(sha256=table["path"]), Path("images"))
+    folder = open_folder("images")
+    table, _ = list_images(folder, data, split)
+    check_labels(table.assign(sha256=table["path"]), folder)
     assert table["path"].is_unique and all(Path("images", path).is_file() for path in table["path"])
     assert all(text and text.strip() == text for text in [*table["label"], *table["group"]])
     return "read, each image once"

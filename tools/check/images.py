@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
+from stages.shared.images.image_folder import OnDisk, open_folder
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS
 from stages.shared.training.threshold import AIMS, Aim, check_aim
-from stages.split_dataset.__main__ import Parameters
 from stages.split_dataset.assignment import Split, ask, draw_from, given_splits
 from stages.split_dataset.checks import check_labels
-from stages.split_dataset.labels import list_images
+from stages.split_dataset.labels import Data, list_images
 from tools import gate
 from tools.check.findings import Findings
 from tools.check.project import Project
@@ -23,6 +23,11 @@ class Aimed(PartOfSection):
     """Of a training, what depends on the classes."""
 
     threshold_for: Aim = Field(description=AIMS)
+
+
+class Labelled(Sections):
+    data: Data
+    split: Split
 
 
 class Trainings(Sections):
@@ -37,18 +42,18 @@ def check_images(project: Project, findings: Findings) -> dict[str, float] | Non
     Returns about how many images each split gets; None where that cannot be said yet.
     """
     with findings.collect():
-        parameters = read_parameters(Parameters)
-        folder = Path(parameters.data.images)
+        parameters = read_parameters(Labelled)
+        folder, images = Path(parameters.data.images), open_folder(parameters.data.images)
         writer = project.find_writer(folder)
         if writer and not project.is_whole(writer, folder):
             findings.checked.append(f"{folder} not yet, as {writer} writes it")
             return None
-        table, _ = list_images(parameters.data, parameters.split)
-        if not writer:
+        table, _ = list_images(images, parameters.data, parameters.split)
+        if not writer and isinstance(images, OnDisk):
             warn_of_links(folder, table["path"], findings)
-        check_labels(table.assign(sha256=table["path"]), folder)  # which are identical, the split finds out
+        check_labels(table.assign(sha256=table["path"]), images)  # which are identical, the split finds out
         class_names = sorted(table["label"].unique())
-        findings.checked.append(f"{folder} ({len(table)} images of {len(class_names)} classes)")
+        findings.checked.append(f"{images} ({len(table)} images of {len(class_names)} classes)")
         check_names(class_names, findings)
         return check_sizes(table, parameters.split)
     return None

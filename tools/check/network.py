@@ -13,7 +13,7 @@ from stages.extract_views.__main__ import Parameters as Views
 from stages.extract_views.passes import check_installed
 from stages.fetch_weights.__main__ import Parameters as Weights
 from stages.fetch_weights.imagenet import IMAGE_SIZE
-from stages.shared.network import conv_base
+from stages.shared.network import conv_base, gpu
 from stages.shared.network.conv_base import ARCHITECTURES, BaseName
 from stages.shared.network.freeze_point import FreezePoint, check_cut
 from stages.shared.pipeline.arrays import check_room
@@ -25,6 +25,10 @@ from tools.check.project import Project
 from tools.check.weights import can_download, find_imagenet_weights
 
 DATA = Path("data")  # where all arrays go
+LEFT_OUT = (
+    "this machine has an NVIDIA GPU, but TensorFlow sees none, so all is computed on the processor: make GPU=1 repro "
+    "installs what it needs for one (docs/scale.md)."
+)
 
 
 class Name(Sections):
@@ -62,6 +66,8 @@ def check_network(project: Project, images: Mapping[str, float] | None, findings
             findings.checked.append(f"{name} (weights: {find_weights(base, project, findings)})")
         if images and not findings.problems:
             warn_of_full_disk(base, images, findings)
+        if gpu.is_left_out():
+            findings.notices.append(LEFT_OUT)
 
 
 def find_weights(base: keras.Model, project: Project, findings: Findings) -> str:

@@ -19,7 +19,8 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from stages.shared.images.reading import ImagesFolder, read_blocks
+from stages.shared.images.image_folder import ImageFolder, ImagesFolder, open_folder
+from stages.shared.images.reading import read_blocks
 from stages.shared.network import model_file
 from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import per_class, predict_classes
@@ -68,7 +69,7 @@ def main(name: str, form: str, folder: Path) -> None:
             raise UserError(f"not exported: {file} cannot be written ({reason}).") from None
         describe(exported, unfinished / "model.json")
         runtimes = [load(form, file), *(in_keras(reference) for reference, _ in references.values())]
-        found, *expected = predict(runtimes, test, Path(parameters.data.images), model)
+        found, *expected = predict(runtimes, test, open_folder(parameters.data.images), model)
         for (reference, (_, tolerance)), probabilities in zip(references.items(), expected, strict=True):
             compare(found, probabilities, model.threshold, tolerance, reference)
         check_gate(name, parameters.gate, test, model, found)
@@ -108,7 +109,9 @@ def describe(model: Classifier, file: Path) -> None:
     write_json(file, description)
 
 
-def predict(runtimes: list[Runtime], test: pd.DataFrame, images: Path, model: Classifier) -> list[np.ndarray]:
+def predict(
+    runtimes: list[Runtime], test: pd.DataFrame, images: ImageFolder, model: Classifier
+) -> list[np.ndarray]:
     """Return what each runtime says of the images of `test`, as `model` takes them: (n, classes) float32."""
     outputs: list[list[np.ndarray]] = [[] for _ in runtimes]
     with tqdm(total=len(test), unit="image") as progress:

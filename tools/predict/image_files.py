@@ -6,7 +6,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from stages.shared.pipeline.image_files import NAMES, is_hidden
+from stages.shared.images.image_folder import NAMES, is_hidden
 
 
 def find(argument: str) -> list[str]:

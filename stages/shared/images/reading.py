@@ -4,90 +4,74 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from stages.shared.images.decoding import decode
 from stages.shared.images.fit import resize
-from stages.shared.images.opening import opened
+from stages.shared.images.image_folder import ImageFolder
+from stages.shared.images.opening import fault_of, opened
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_input import ImageInput
-from stages.shared.pipeline.parameters import PartOfSection
 
 BLOCK = 32  # images decoded, and run through the base, together, where they are small
 AHEAD = 4  # blocks that are decoded while the caller works on another one
-# Bytes that VGG16's first layer gives for a block: 64 numbers of 4 bytes a pixel. Some three such arrays are
-# alive at once. It is what 32 images of 256 × 256 pixels take.
+# Bytes that VGG16's first layer gives for a block on a processor: 64 numbers of 4 bytes a pixel. Some three such
+# arrays are alive at once. It is what 32 images of 256 × 256 pixels take.
 ACTIVATIONS = 2**29
 
 
-class ImagesFolder(PartOfSection):
-    """Where the images are, for stages that need no more of the section data."""
-
-    images: str = Field(min_length=1, description="the path of a folder of images")
-
-
-def read_unchanged(path: Path, digest: str) -> bytes:
-    """Return the bytes in `path`; raises UserError where it is gone or its SHA-256 no longer `digest`."""
+def read_unchanged(folder: ImageFolder, path: str, digest: str) -> bytes:
+    """Return the bytes of an image; raises UserError where it is gone or its SHA-256 no longer `digest`."""
     try:
-        data = path.read_bytes()
+        data = folder.read(path)
     except OSError as error:
         raise UserError(
-            f"{path} can no longer be read ({error.strerror}): run dvc repro --force --single-item split_dataset, "
+            f"{folder}/{path} can no longer be read ({fault_of(error)}): run dvc repro --force --single-item split_dataset, "
             "then dvc repro."
         ) from None
     if sha256(data).hexdigest() != digest:
         raise UserError(
-            f"{path} has changed since the split was made: run dvc repro --force --single-item split_dataset, "
+            f"{folder}/{path} has changed since the split was made: run dvc repro --force --single-item split_dataset, "
             "then dvc repro."
         )
     return data
 
 
-def check_unchanged(split: pd.DataFrame, folder: Path) -> None:
-    """Raise UserError where an image of `split` is gone or changed since the split was made."""
-    with ThreadPoolExecutor() as pool:
-        for first in range(0, len(split), BLOCK):
-            images = split.iloc[first : first + BLOCK]
-            deque(pool.map(read_unchanged, [folder / path for path in images["path"]], images["sha256"]), 0)
-
-
-def read_pixels(path: Path, digest: str, image_input: ImageInput) -> np.ndarray:
-    """Return the image in `path` as a network takes it: (image_size, image_size, 3) uint8 RGB.
+def read_pixels(folder: ImageFolder, path: str, digest: str, image_input: ImageInput) -> np.ndarray:
+    """Return an image as a network takes it: (image_size, image_size, 3) uint8 RGB.
 
     Raises UserError as read_unchanged does.
     """
-    with opened(read_unchanged(path, digest)) as file:
+    with opened(read_unchanged(folder, path, digest)) as file:
         return resize(decode(file, image_input.white_16_bit), image_input)
 
 
-def block_for(image_size: int) -> int:
-    """Return how many images of `image_size` × `image_size` pixels go through the base together: 2 to BLOCK.
+def block_for(image_size: int, most: int = BLOCK, activations: int = ACTIVATIONS) -> int:
+    """Return how many images of `image_size` × `image_size` pixels go through the base together: 2 to `most`.
 
-    Never one alone: TensorFlow sums it in another order, and a row would depend on the size of its block.
+    VGG16's first layer gives `activations` bytes for them at most, in float32. Never one alone: TensorFlow sums it in another order, and a row would depend on the size of its block.
     """
-    return min(BLOCK, max(2, ACTIVATIONS // (image_size**2 * 64 * 4)))
+    return min(most, max(2, activations // (image_size**2 * 64 * 4)))
 
 
 def read_blocks(
-    split: pd.DataFrame, folder: Path, image_input: ImageInput
+    split: pd.DataFrame, folder: ImageFolder, image_input: ImageInput, size: int | None = None
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield rows of `split` and their pixels, (block, image_size, image_size, 3) uint8, in order.
 
-    The next blocks are decoded while the caller works on this one. The last block repeats its
+    A block has `size` images, or as many as block_for says. The next blocks are decoded while the caller works on this one. The last block repeats its
     last image up to the full size, so that no row's result depends on how many others there are.
     """
-    size = block_for(image_input.image_size)
+    size = size or block_for(image_input.image_size)
     images = list(zip(split["path"], split["sha256"], strict=True))
-    pool = ThreadPoolExecutor()
+    pool = ThreadPoolExecutor(folder.readers)
 
     def start_reading(first: int) -> tuple[slice, list]:
         rows = slice(first, min(first + size, len(images)))
         return rows, [
-            pool.submit(read_pixels, folder / path, digest, image_input) for path, digest in images[rows]
+            pool.submit(read_pixels, folder, path, digest, image_input) for path, digest in images[rows]
         ]
 
     def finish(rows: slice, futures: list) -> tuple[slice, np.ndarray]:

@@ -10,7 +10,8 @@ import numpy as np
 from keras import applications
 from pydantic import Field
 
-from stages.shared.network.precision import describe_processor, multiplies_bfloat16_fast
+from stages.shared.network import gpu
+from stages.shared.network.precision import choose, describe_processor
 from stages.shared.pipeline.arrays import open_array
 from stages.shared.pipeline.checksums import check_seal
 from stages.shared.pipeline.command import UserError
@@ -61,11 +62,10 @@ class ConvBase(Section):
 
     @property
     def computes_in(self) -> Literal["float32", "bfloat16"]:
-        """`precision`, with auto resolved by what this processor is."""
+        """`precision`, with auto resolved by what this machine is."""
         if self.precision != "auto":
             return self.precision
-        fast = multiplies_bfloat16_fast(describe_processor())
-        return "bfloat16" if fast else "float32"
+        return choose(describe_processor(), gpu.compute_capabilities())
 
     def in_precision_of(self, array: Path) -> "ConvBase":
         """Return these settings in the precision in which `array`, a `.npy` file, was computed.

@@ -12,11 +12,11 @@ import PIL
 import tensorflow as tf
 
 import stages
+from stages.shared.network import gpu
 from stages.shared.network.precision import describe_processor
 from stages.shared.pipeline.files import atomic_write
 
 LIBRARIES = (tf, keras, np, PIL, pi_heif)
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 # Prefixes of the environment variables by which NumPy, TensorFlow and what it calls compute in another way. Not
 # TF_ alone: Terraform keeps secrets under that.
 SETTINGS = (
@@ -58,8 +58,7 @@ def describe_devices() -> list[str]:
         described += [f"{name}: {build[name]}" for name in ("cuda_version", "cudnn_version") if name in build]
         packages = {package.name: package.version for package in distributions()}
         described += [f"{name}: {packages[name]}" for name in sorted(packages) if name.startswith("nvidia-")]
-        described += NVIDIA_DRIVER.read_text().splitlines()[:1] if NVIDIA_DRIVER.exists() else []
-        described.append(f"TF32: {tf.config.experimental.tensor_float_32_execution_enabled()}")
+        described += gpu.DRIVER.read_text().splitlines()[:1] if gpu.DRIVER.exists() else []
     return described
 
 

@@ -1,7 +1,9 @@
-"""In which precisions this processor is fast: libraries choose their arithmetic by its kind, and so do we."""
+"""In which precisions this machine is fast: libraries choose their arithmetic by its kind, and so do we."""
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -23,6 +25,17 @@ def multiplies_bfloat16_fast(described: str) -> bool:
     words = set(described.split())
     hidden_amx = {"GenuineIntel", "avx512_fp16"} <= words
     return "amx_bf16" in words or ("avx512_bf16" in words and not hidden_amx)
+
+
+def choose(processor: str, gpus: Sequence[tuple[int, int]]) -> Literal["bfloat16", "float32"]:
+    """Return in which precision a base is fast on the oldest of `gpus`, or on a `processor` where there is none.
+
+    Of a GPU it counts which compute capability it has.
+
+    GPUs have units for bfloat16 from compute capability 8.0 on.
+    """
+    fast = min(gpus) >= (8, 0) if gpus else multiplies_bfloat16_fast(processor)
+    return "bfloat16" if fast else "float32"
 
 
 def multiplies_int8_fast(described: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap
+from numpy.typing import ArrayLike
 
 from stages.shared.pipeline.checksums import SIZE, checksum
 from stages.shared.pipeline.command import UserError
@@ -30,7 +31,8 @@ class ArrayFile:
     """
 
     def __init__(self, path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str) -> None:
-        self.path, self.rows, self.row_shape, self.dtype = path, prod(leading), row_shape, np.dtype(dtype)
+        self.path, self.leading, self.rows = path.absolute(), leading, prod(leading)
+        self.row_shape, self.dtype = row_shape, np.dtype(dtype)
         path.unlink(missing_ok=True)  # of a run that was killed
         self.row_bytes = prod(row_shape) * self.dtype.itemsize
         needed = self.rows * (self.row_bytes + SIZE)
@@ -59,7 +61,7 @@ class ArrayFile:
                 file.seek(self.checksums + row * SIZE)
                 file.write(checksum(content, row))
 
-    def fit(self, values: np.ndarray) -> np.ndarray:
+    def fit(self, values: ArrayLike) -> np.ndarray:
         """Return `values` in the array's dtype; raises UserError where one is beyond its range."""
         with np.errstate(over="ignore"):
             fitting = np.asarray(values).astype(self.dtype)

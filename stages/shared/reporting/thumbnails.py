@@ -2,7 +2,6 @@
 
 import base64
 from io import BytesIO
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 
 from stages.shared.images.decoding import decode
 from stages.shared.images.fit import place
+from stages.shared.images.image_folder import ImageFolder
 from stages.shared.images.opening import opened
 from stages.shared.images.reading import read_unchanged
 from stages.shared.pipeline.image_input import ImageInput
@@ -20,9 +20,9 @@ COLORS = matplotlib.colormaps["inferno"]
 OPACITY = 0.7  # of the heat map where it is 1; where it is 0 the image shows as it is
 
 
-def thumbnail(image: pd.Series, folder: Path, white_16_bit: int) -> str:
+def thumbnail(image: pd.Series, folder: ImageFolder, white_16_bit: int) -> str:
     """Return the `image` of a split as a data URI; raises UserError as read_unchanged does."""
-    with opened(read_unchanged(folder / image["path"], image["sha256"])) as file:
+    with opened(read_unchanged(folder, image["path"], image["sha256"])) as file:
         return as_uri(decode(file, white_16_bit))
 
 

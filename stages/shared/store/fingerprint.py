@@ -1,14 +1,12 @@
 """The fingerprint: a digest of all that a stage's results depend on, whatever each of them is computed from."""
 
-import ast
 import json
 from collections.abc import Iterable
-from functools import cache
 from hashlib import sha256
-from pathlib import Path
 
 import stages
 from stages.shared.network import environment
+from stages.shared.store.code import code_digest
 
 
 def take_fingerprint(modules: Iterable[str], values: Iterable[object]) -> bytes:
@@ -21,9 +19,3 @@ def take_fingerprint(modules: Iterable[str], values: Iterable[object]) -> bytes:
     machine = {name: value for name, value in environment.describe().items() if name != "cores"}
     described = [*values, code, stages.ENVIRONMENT, machine]
     return sha256(json.dumps(described, sort_keys=True).encode()).digest()
-
-
-@cache
-def code_digest(module: str) -> bytes:
-    """Return the SHA-256 of a module's code, without its comments and line breaks."""
-    return sha256(ast.dump(ast.parse(Path(module).read_bytes())).encode()).digest()
