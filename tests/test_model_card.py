@@ -255,6 +255,7 @@ def test_a_change_shows_in_its_lines_alone(workspace):
     "name, weights, facts",
     [
         ("vgg16", "imagenet", ("ImageNet", "K. Simonyan and A. Zisserman", "CC BY 4.0")),
+        ("xception", "imagenet", ("ImageNet", "F. Chollet")),
         ("mobilenet", "imagenet", ("ImageNet",)),
         ("vgg16", "random", ("at random", "not pretrained")),
         ("vgg16", "mine.h5", ("file", "mine.h5")),

@@ -24,6 +24,7 @@ LOCKS = {  # and the heading of what each brings
     "requirements-gpu.txt": "The same with TensorFlow for NVIDIA GPUs",  # in an environment of its own
     "requirements-export.txt": "Also for tools.export",
     "requirements-ray.txt": "Also for engine: ray",
+    "requirements-xception.txt": "Also for conv_base.name: xception",
     "requirements-dev.txt": "Also for tests and checks",
     "requirements-peers.txt": "PyTorch, which speed is compared with",  # in an environment of its own
 }
