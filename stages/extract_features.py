@@ -12,7 +12,7 @@ from stages.shared.extraction.outputs import Extraction, store_outputs
 from stages.shared.extraction.work import ExtractionParameters
 from stages.shared.images.image_folder import ImageFolder, open_folder, some
 from stages.shared.network import conv_base, environment
-from stages.shared.network.conv_base import ARCHITECTURES
+from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.pipeline.command import UserError, run
 from stages.shared.pipeline.json_and_csv import read_table
 from stages.shared.pipeline.parameters import read_parameters

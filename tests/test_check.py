@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from stages.extract_views import passes
 from stages.shared.network import conv_base, gpu
-from stages.shared.network.conv_base import ARCHITECTURES
+from stages.shared.network.architectures import ARCHITECTURES
 from tests.conftest import PROJECT, change, class_folders, draw_images, refused, states
 from tools.check import network, weights
 from tools.check.__main__ import main

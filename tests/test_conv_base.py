@@ -33,6 +33,33 @@ def test_preprocessing_is_the_one_of_keras(mode):
 
 
 @pytest.mark.parametrize(
+    "name, build",
+    [
+        ("mobilenet_v3_large", keras.applications.MobileNetV3Large),
+        ("efficientnet_v2_b0", keras.applications.EfficientNetV2B0),
+        ("efficientnet_v2_s", keras.applications.EfficientNetV2S),
+        ("convnext_tiny", keras.applications.ConvNeXtTiny),
+    ],
+)
+@pytest.mark.slow
+def test_preprocessing_is_the_one_that_keras_builds_into_others(name, build):
+    ours = conv_base.build(name, 96)
+    keras.backend.clear_session()
+    theirs = build(include_top=False, weights=None, input_shape=(96, 96, 3))
+    found, expected = (
+        keras.Model(model.input, before_weights(model))(PIXELS).numpy() for model in (ours, theirs)
+    )
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def before_weights(model: keras.Model) -> keras.KerasTensor:
+    """Return what goes into the first layer of `model` that has weights."""
+    first = next(operation for operation in model.operations if getattr(operation, "weights", ()))
+    return first._inbound_nodes[-1].input_tensors[0]
+
+
+@pytest.mark.parametrize(
     "words, fast",
     [
         ("AuthenticAMD avx512f avx512_bf16", True),  # Zen 4

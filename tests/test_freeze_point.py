@@ -6,10 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from stages.shared.network import conv_base
-from stages.shared.network.conv_base import ARCHITECTURES
+from stages.shared.network import conv_base, model_file
+from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.network.freeze_point import above, check_cut, cuts, freeze
-from tests.conftest import change, place_weights, refused, run, write_array
+from stages.shared.network.model_file import Classifier
+from stages.shared.training.head import Head, add_head
+from tests.conftest import change, image_input, place_weights, refused, run, write_array
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
 
@@ -23,6 +25,27 @@ def test_default_cut_splits_the_base_exactly(name):
     below = keras.Model(base.input, base.get_layer(through).output)
     halves = above(base, through)(below(PIXELS, training=False), training=False)
     np.testing.assert_array_equal(halves, base(PIXELS, training=False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["efficientnet_v2_b0", "convnext_tiny"])
+def test_what_is_saved_fine_tunes_to_the_same_weights_each_time(tmp_path, name):
+    """Stochastic depth draws what it leaves out from seeds that the saved model has."""
+    through = ARCHITECTURES[name].freeze_through
+    classifier = add_head(conv_base.build(name, 32), Head(pooling="average", units=2, dropout=0.5), 2, 0)
+    model_file.save(Classifier(classifier, ["cat", "dog"], 0.5, image_input(32)), tmp_path / "saved.keras")
+    activations = np.random.default_rng(0).random((8, *classifier.get_layer(through).output.shape[1:]))
+
+    def fine_tune() -> list[np.ndarray]:
+        network = model_file.load(tmp_path / "saved.keras").network
+        freeze(network, through)
+        top = above(network, through)
+        top.compile("rmsprop", loss="binary_crossentropy", jit_compile=False)
+        top.train_on_batch(activations, np.arange(8)[:, np.newaxis] % 2)
+        return top.get_weights()
+
+    before, first, second = above(classifier, through).get_weights(), fine_tune(), fine_tune()
+    assert not all(map(np.array_equal, first, before)) and all(map(np.array_equal, first, second))
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from stages.extract_views.__main__ import Parameters
 from stages.extract_views.int8 import CALIBRATION, HELD_BACK, QuantizedBase
 from stages.shared.images.reading import BLOCK
 from stages.shared.network import conv_base
-from stages.shared.network.conv_base import ARCHITECTURES
+from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.network.inference import forward
 from stages.shared.network.precision import multiplies_int8_fast
 from stages.shared.pipeline.parameters import read_parameters

@@ -10,7 +10,8 @@ import pytest
 
 from stages.model_card.facts import read_model
 from stages.shared.network import model_file
-from stages.shared.network.conv_base import ARCHITECTURES, build
+from stages.shared.network.architectures import ARCHITECTURES
+from stages.shared.network.conv_base import build
 from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.model_archive import check_metadata

@@ -14,7 +14,7 @@ from stages.extract_views.passes import choose_passes
 from stages.shared.extraction.outputs import Extraction, store_outputs
 from stages.shared.extraction.work import ExtractionParameters, Passes
 from stages.shared.network import conv_base, environment
-from stages.shared.network.conv_base import ARCHITECTURES
+from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.network.freeze_point import FreezePoint, check_cut
 from stages.shared.pipeline.arrays import copy_array
 from stages.shared.pipeline.command import run

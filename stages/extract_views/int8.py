@@ -25,7 +25,7 @@ from stages.shared.extraction.work import Compute, ExtractionParameters, MakePas
 from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import block_for, read_blocks
 from stages.shared.network import conv_base
-from stages.shared.network.conv_base import ARCHITECTURES
+from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.network.inference import forward
 from stages.shared.pipeline.image_input import ImageInput
 

@@ -15,7 +15,7 @@ import keras
 from keras.src.backend import config
 
 from stages.fetch_weights.packages import PACKAGES
-from stages.shared.network.conv_base import ARCHITECTURES
+from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.pipeline.command import UserError
 
 IMAGE_SIZE = 224  # pixels; the weights fit any size, but Keras names MobileNet's file by this one

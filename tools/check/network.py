@@ -14,7 +14,8 @@ from stages.extract_views.passes import check_installed
 from stages.fetch_weights.__main__ import Parameters as Weights
 from stages.fetch_weights.imagenet import IMAGE_SIZE
 from stages.shared.network import conv_base, gpu
-from stages.shared.network.conv_base import ARCHITECTURES, BaseName
+from stages.shared.network.architectures import ARCHITECTURES
+from stages.shared.network.conv_base import BaseName
 from stages.shared.network.freeze_point import FreezePoint, check_cut
 from stages.shared.pipeline.arrays import check_room
 from stages.shared.pipeline.command import UserError

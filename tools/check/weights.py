@@ -7,6 +7,7 @@ from urllib.request import Request, urlopen
 
 from stages.fetch_weights.imagenet import keras_home
 from stages.fetch_weights.packages import PACKAGES
+from stages.shared.network.architectures import ARCHITECTURES
 
 HOST = "https://storage.googleapis.com"  # from where Keras downloads
 NO_ANSWER_SECONDS = 3
@@ -17,10 +18,8 @@ def find_imagenet_weights(name: str) -> str | None:
     if name in PACKAGES:
         with suppress(PackageNotFoundError):
             return distribution(PACKAGES[name].name).name
-    files = (keras_home() / "models").glob(
-        f"{name}_*_no*top.h5"
-    )  # vgg19_weights_…_notop.h5, mobilenet_…_no_top.h5
-    return next(map(str, files), None)
+    file = keras_home() / "models" / ARCHITECTURES[name].weights_file
+    return str(file) if file.exists() else None
 
 
 def can_download() -> bool:

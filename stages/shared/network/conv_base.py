@@ -1,44 +1,20 @@
-"""The conv bases of keras.applications, each with its preprocessing and its default freeze point."""
+"""A pretrained conv base with its preprocessing: built, and with its weights."""
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import keras
 import numpy as np
-from keras import applications
 from pydantic import Field
 
 from stages.shared.network import gpu
+from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.network.precision import choose, describe_processor
 from stages.shared.pipeline.arrays import open_array
 from stages.shared.pipeline.checksums import check_seal
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PartOfSection, Section
-
-
-class Architecture(NamedTuple):
-    build: Callable[..., keras.Model]
-    preprocess: Callable  # RGB pixels 0 to 255 to what the ImageNet weights expect
-    freeze_through: str  # the default: below it stays frozen when fine-tuning
-    smallest_image: int  # pixels
-
-
-ARCHITECTURES = {
-    "vgg16": Architecture(applications.VGG16, applications.vgg16.preprocess_input, "block4_pool", 32),
-    "vgg19": Architecture(applications.VGG19, applications.vgg19.preprocess_input, "block4_pool", 32),
-    "xception": Architecture(applications.Xception, applications.xception.preprocess_input, "add_10", 71),
-    "inception_v3": Architecture(
-        applications.InceptionV3, applications.inception_v3.preprocess_input, "mixed8", 75
-    ),
-    "resnet50": Architecture(
-        applications.ResNet50, applications.resnet50.preprocess_input, "conv4_block6_out", 32
-    ),
-    "mobilenet": Architecture(
-        applications.MobileNet, applications.mobilenet.preprocess_input, "conv_pw_11_relu", 32
-    ),
-}
 
 Name = Annotated[
     str, Field(pattern=f"^({'|'.join(ARCHITECTURES)})$", description=f"one of {', '.join(ARCHITECTURES)}")
@@ -109,6 +85,9 @@ def build(
         base = architecture.build(include_top=False, weights=None, input_tensor=preprocessed)
     finally:
         keras.config.set_dtype_policy("float32")
+    for number, layer in enumerate(base.layers):
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed = number  # a saved model keeps none that Keras drew
     return keras.Model(pixels, base.output, name=name)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import keras
 from pydantic import Field
 
-from stages.shared.network.conv_base import ARCHITECTURES
+from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PartOfSection
 

@@ -16,10 +16,14 @@ from stages.shared.pipeline.model_archive import check_metadata, no_model, read_
 
 # What conv bases and heads are made of. Among Keras's other layers are some that read files and run code.
 MODULES = "keras.initializers", "keras.src.ops.numpy"
-OTHERS = "__ellipsis__ __keras_tensor__ __slice__ __tensor__ keras.DTypePolicy keras.src.models.functional.Functional"
+OTHERS = (
+    "__ellipsis__ __keras_tensor__ __slice__ __tensor__ keras.DTypePolicy keras.Sequential "
+    "keras.src.applications.convnext.LayerScale keras.src.models.functional.Functional"
+)
 LAYERS = (
     "Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense DepthwiseConv2D Dropout Flatten "
-    "GlobalAveragePooling2D InputLayer MaxPooling2D ReLU Rescaling SeparableConv2D ZeroPadding2D"
+    "GlobalAveragePooling2D InputLayer LayerNormalization MaxPooling2D Multiply ReLU Rescaling Reshape SeparableConv2D "
+    "ZeroPadding2D"
 )
 CLASSES = {*OTHERS.split(), *(f"keras.layers.{name}" for name in LAYERS.split())}
 
