@@ -130,6 +130,8 @@ def train_above(
     steps = ceil(len(train.split) / training.batch_size)  # of an epoch
     rate = training.learning_rate
     optimizer = RMSprop(CosineDecay(rate, training.epochs * steps) if training.decay == "cosine" else rate)
+    if any(layer.compute_dtype == "float16" for layer in model.layers if layer.trainable_weights):
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)  # small gradients are 0 in float16
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
     optimizer.build(model.trainable_variables)
     model.compute_metrics(
