@@ -28,8 +28,8 @@ def main(
             (.weights.h5)
     Writes: features/{train,validation,test}.npy, each (n, height, width, channels), VGG16 at 150
             pixels: (n, 4, 4, 512); activations/{validation,test}.npy, there (n, 9, 9, 512). All
-            float16 from a bfloat16 base and float32 from a float32 one; row i belongs to row i of
-            the split's CSV.
+            float16 from a base in bfloat16 or float16 and float32 from a float32 one; row i belongs
+            to row i of the split's CSV.
     """
     parameters = read_parameters(ExtractionParameters)
     check_complete(splits, unused, open_folder(parameters.data.images))

@@ -167,9 +167,13 @@ def workspace(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def write_array(path: Path, values: np.ndarray, leading: int = 1) -> None:
-    """Write `values` as a stage does, with a checksum for each row; the first `leading` axes count rows."""
-    with array_file(path, values.shape[:leading], values.shape[leading:], values.dtype.name) as file:
+def write_array(path: Path, values: np.ndarray, leading: int = 1, precision: str | None = None) -> None:
+    """Write `values` as a stage does, with a checksum for each row; the first `leading` axes count rows.
+
+    They were computed in `precision`, or in that of their dtype.
+    """
+    precision = precision or values.dtype.name
+    with array_file(path, values.shape[:leading], values.shape[leading:], precision) as file:
         file.write(range(file.rows), values.reshape(file.rows, *file.row_shape))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.lib.format import write_array_header_1_0
 
-from stages.shared.pipeline.arrays import StoredArray, open_array
+from stages.shared.pipeline.arrays import StoredArray, open_array, read_precision
 from stages.shared.pipeline.cached import object_behind
 from stages.shared.pipeline.checksums import SIZE, check_seal, seal
 from tests.conftest import refused, run, run_in, states, write_array
@@ -33,7 +33,7 @@ def read_all() -> np.ndarray:
 def test_a_file_is_read_by_us_and_by_numpy(written):
     assert (read_all() == VALUES).all()
     assert (np.load(FILE) == VALUES).all() and (np.load(FILE, mmap_mode="r")[1, 4] == VALUES[1, 4]).all()
-    assert len(written) == 128 + VALUES.nbytes + (10 + 1) * SIZE
+    assert len(written) == 128 + VALUES.nbytes + (10 + 2) * SIZE
 
 
 def test_every_flipped_bit_is_found_and_says_in_which_row(written):
@@ -49,6 +49,16 @@ def test_every_flipped_bit_is_found_and_says_in_which_row(written):
         )
         with refused(FILE, "damaged", *([f"row {row}"] if 0 <= row < 10 else [])):
             read_all()
+
+
+def test_numbers_in_float16_know_whether_they_were_computed_in_bfloat16(written):
+    assert read_precision(FILE) == "float16"
+    write_array(FILE, VALUES, leading=2, precision="bfloat16")
+    assert read_precision(FILE) == "bfloat16" and (np.load(FILE) == VALUES).all()
+    assert FILE.read_bytes()[: -2 * SIZE] == written[: -2 * SIZE]
+    FILE.write_bytes(FILE.read_bytes().replace(b"bfloat16", b"float16\0"))
+    with refused(FILE, "damaged"):
+        read_precision(FILE)
 
 
 def test_only_what_is_read_is_verified(written):
@@ -92,7 +102,7 @@ DAMAGED = {
     "longer": lambda written: written + b"\0",
     "no checksums": lambda written: written[: 128 + VALUES.nbytes],
     "zeros": lambda written: bytes(len(written)),
-    "pickled": lambda written: header(descr="|O") + pickle.dumps([Hostile()] * 10) + bytes(SIZE * 11),
+    "pickled": lambda written: header(descr="|O") + pickle.dumps([Hostile()] * 10) + bytes(SIZE * 12),
     "a pickle": lambda written: pickle.dumps(Hostile()),
     "oversized": lambda written: header(shape=(2, 10**12, 3, 4)) + written[128:],
     "beyond numbers": lambda written: header(shape=(2, 10**30, 3, 4)) + written[128:],

@@ -76,7 +76,13 @@ def test_processors_that_are_faster_in_bfloat16(words, fast):
 
 @pytest.mark.parametrize(
     ("gpus", "precision"),
-    [([(8, 0)], "bfloat16"), ([(9, 0), (7, 5)], "float32"), ([(7, 5)], "float32"), ([(12, 0)], "bfloat16")],
+    [
+        ([(8, 0)], "bfloat16"),
+        ([(12, 0)], "bfloat16"),
+        ([(9, 0), (7, 5)], "float16"),
+        ([(7, 0)], "float16"),
+        ([(7, 0), (6, 1)], "float32"),
+    ],
 )
 def test_on_gpus_the_oldest_decides_and_no_processor(gpus, precision):
     for processor in ("flags\t: avx512_bf16", "flags\t: avx2"):

@@ -182,7 +182,7 @@ def test_its_limits_follow_from_the_numbers(workspace):
         assert states(line, *facts)
 
 
-@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])
+@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16", "float16"])
 @pytest.mark.slow
 def test_what_a_real_model_says_of_itself(tmp_path, arithmetic):
     base = build("mobilenet", 32, computes_in=arithmetic)

@@ -1,6 +1,7 @@
 """Facts of a run that no metrics file has: its parameters in a row, its files, and where its numbers end."""
 
 import json
+import re
 from hashlib import file_digest
 from operator import itemgetter
 from pathlib import Path
@@ -21,9 +22,10 @@ def flatten(parameters: dict) -> dict:
 def read_model(file: Path) -> dict:
     """Return what a `.keras` file says of itself: its Keras version, arithmetic and first layer to train."""
     config, metadata = read_archive(file).values()
+    mixed = re.search(r'"mixed_(\w+)"', json.dumps(config))
     return {
         "keras": metadata["keras_version"],
-        "arithmetic": "bfloat16" if '"mixed_bfloat16"' in json.dumps(config) else "float32",
+        "arithmetic": mixed[1] if mixed else "float32",
         "trained_from": next(
             layer["name"] for layer in config["config"]["layers"] if layer["config"].get("trainable")
         ),

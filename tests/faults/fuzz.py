@@ -255,11 +255,11 @@ def write_seeds_of_arrays() -> list[bytes]:
 
 
 def mutate_array(content: bytes, corpus: list[bytes], rng: random.Random) -> bytes:
-    """Half of the time as a hostile hand does, which writes the header's checksum anew."""
+    """Half of the time as a hostile hand does, which writes the checksum of header and precision anew."""
     if rng.random() < 0.5:
         return flip(content, corpus, rng)
-    header = flip(content[:128], corpus, rng)
-    return header + content[128:-SIZE] + checksum(header)
+    header, precision = flip(content[:128], corpus, rng), content[-2 * SIZE : -SIZE]
+    return header + content[128:-SIZE] + checksum(header + precision)
 
 
 def read_array(content: bytes) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from pydantic import Field
 
 from stages.extract_views.__main__ import Parameters as Views
@@ -17,7 +16,7 @@ from stages.shared.network import conv_base, gpu
 from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.network.conv_base import BaseName
 from stages.shared.network.freeze_point import FreezePoint, check_cut
-from stages.shared.pipeline.arrays import check_room
+from stages.shared.pipeline.arrays import check_room, dtype_for
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_input import ImageSize
 from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
@@ -107,6 +106,6 @@ def warn_of_full_disk(base: keras.Model, images: Mapping[str, float], findings: 
         features + default + activations
     )
     try:
-        check_room(DATA if DATA.exists() else Path(), int(values * np.dtype(settings.stores_in).itemsize))
+        check_room(DATA if DATA.exists() else Path(), int(values * dtype_for(settings.computes_in).itemsize))
     except UserError as error:
         findings.notices.append(f"{error} That is what features, views and activations of all images take.")

@@ -34,7 +34,7 @@ from tools.gate import ROUNDING, Gate, check, parse
 from tools.shared.scratch import scratch_folder
 
 TOLERANCE = 1e-4  # of a probability; float32 in another order of summation gives 1e-6
-BFLOAT16_TOLERANCE = 0.05  # float32 against bfloat16, whose every rounding is one of 0.4 %
+HALF_TOLERANCE = 0.05  # float32 against bfloat16, whose every rounding is one of 0.4 %, or float16
 
 
 class Parameters(Sections):
@@ -54,10 +54,10 @@ def main(name: str, form: str, folder: Path) -> None:
         raise UserError(f"{source} was trained on other classes than {split} has: run dvc repro.")
 
     references = {str(source): (network, TOLERANCE)}
-    if form in FLOAT32_ONLY and computes_in(network) == "bfloat16":
+    if form in FLOAT32_ONLY and computes_in(network) != "float32":
         references = {
             "its copy in float32": (in_float32(network), TOLERANCE),
-            f"{source}, in bfloat16": (network, BFLOAT16_TOLERANCE),
+            f"{source}, in {computes_in(network)}": (network, HALF_TOLERANCE),
         }
     exported = model._replace(network=next(iter(references.values()))[0])
     with atomic_folder(folder / f"{name}_{form}") as unfinished:

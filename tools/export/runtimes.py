@@ -1,7 +1,7 @@
 """The formats of tools.export, and how each is written and loaded in its own runtime.
 
-TFLite and ONNX runtimes have no convolutions in bfloat16: of a model that computes in it they get a copy
-that computes in float32, with the same weights.
+TFLite and ONNX runtimes have no convolutions in bfloat16 or float16: of a model that computes in one of them they
+get a copy that computes in float32, with the same weights.
 """
 
 import os
@@ -26,13 +26,14 @@ Runtime = Callable[[np.ndarray], np.ndarray]  # pixels, (n, size, size, 3) float
 
 
 def computes_in(model: keras.Model) -> str:
-    """Return bfloat16 where any layer of `model` computes in it, and float32 otherwise."""
-    return "bfloat16" if "bfloat16" in {layer.compute_dtype for layer in model.layers} else "float32"
+    """Return bfloat16 or float16 where a layer of `model` computes in it, and float32 otherwise."""
+    found = (layer.compute_dtype for layer in model.layers)
+    return next((precision for precision in found if precision != "float32"), "float32")
 
 
 def in_float32(model: keras.Model) -> keras.Model:
     """Return a copy of `model`, with the same weights, that computes in float32 throughout."""
-    copy = keras.models.model_from_json(model.to_json().replace('"mixed_bfloat16"', '"float32"'))
+    copy = keras.models.model_from_json(model.to_json().replace(f'"mixed_{computes_in(model)}"', '"float32"'))
     copy.set_weights(model.get_weights())
     return copy
 

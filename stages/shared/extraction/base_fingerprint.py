@@ -24,7 +24,8 @@ def fingerprint_base(base: keras.Model, weights: Path, module: str, parameters: 
         digest = file_digest(file, "sha256").hexdigest()
     values = [base.name, digest, *parameters]
     fast = precision.multiplies_bfloat16_fast(precision.describe_processor())
-    if not fast and any(layer.compute_dtype == "bfloat16" for layer in base.layers):
-        values.append(environment.describe()["cores"])  # on which sums depend, where bfloat16 is emulated
+    emulated = {"float16"} if fast else {"float16", "bfloat16"}
+    if any(layer.compute_dtype in emulated for layer in base.layers):
+        values.append(environment.describe()["cores"])  # on which sums depend there
     modules = [module, *(used.__file__ for used in MODULES)]
     return take_fingerprint(modules, values)

@@ -1,6 +1,5 @@
 """The engine of one machine: a block is computed while the next ones are decoded and the last one is written."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -10,7 +9,6 @@ import tensorflow as tf
 from stages.shared.extraction.work import Block, ExtractionParameters, Part, Pixels, Work, keep, versions_of
 from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import read_blocks
-from stages.shared.pipeline.arrays import ArrayFile, Rows
 
 
 def compute_here(work: Work) -> Iterator[int]:
@@ -28,7 +26,7 @@ def _compute(part: Part, parameters: ExtractionParameters, writer: ThreadPoolExe
         rows, outputs = block.version * len(part.split) + block.images, {}
         for (layer, array), output in zip(arrays.items(), found, strict=True):
             outputs[layer] = array.fit(output[: len(block.images)])
-            write_rows(array, rows, outputs[layer])
+            array.write(rows, outputs[layer])
         keep(outputs, block, part.key, part.store)
 
     written: Future[None] = writer.submit(lambda: None)  # the block before this one
@@ -38,15 +36,6 @@ def _compute(part: Part, parameters: ExtractionParameters, writer: ThreadPoolExe
         written = writer.submit(write, block, found)
         yield block.absent
     written.result()
-
-
-def write_rows(array: ArrayFile, rows: Rows, values: np.ndarray) -> None:
-    """Store rows of one of several arrays; an OSError that does not say where names the folder of this one."""
-    try:
-        array.write(rows, values)
-    except OSError as error:
-        error.filename = error.filename or os.path.relpath(array.path.parent)
-        raise
 
 
 def read_absent(part: Part, parameters: ExtractionParameters) -> Iterator[tuple[Block, Pixels]]:

@@ -22,7 +22,6 @@ import pandas as pd
 
 import stages
 from stages.shared.extraction.decode_on_ray import Batch, Refused, decode
-from stages.shared.extraction.local import write_rows
 from stages.shared.extraction.work import (
     Block,
     Cluster,
@@ -85,7 +84,7 @@ def compute_on_ray(work: Work) -> Iterator[int]:
                 check_machines(batch, here, parameters.ray)
                 for number, array in enumerate(shares[batch["part"][0]].arrays.values()):
                     if f"layer {number}" in batch:
-                        write_rows(array, batch["row"], batch[f"layer {number}"])
+                        array.write(batch["row"], batch[f"layer {number}"])
                 yield int(batch["absent"].sum())
         except Exception as error:
             if refused := find_refused(error):
@@ -215,7 +214,7 @@ class Worker:
                 done |= {"machine": [self.machine] * len(rows)}
                 if self.sees_the_project:
                     for layer, values in outputs.items():
-                        write_rows(share.arrays[layer], rows, values)
+                        share.arrays[layer].write(rows, values)
                 else:
                     done |= {f"layer {place}": values for place, values in enumerate(outputs.values())}
                 yield done

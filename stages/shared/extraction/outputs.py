@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.shared.extraction.local import compute_here, write_rows
+from stages.shared.extraction.local import compute_here
 from stages.shared.extraction.on_ray import compute_on_ray
 from stages.shared.extraction.work import (
     AsItIs,
@@ -96,7 +96,9 @@ def begin(
     arrays, held, store = {}, {}, store_for(passes, list(files), parameters.store)
     for layer, file in files.items():
         shape = base.get_layer(layer).output.shape[1:]
-        arrays[layer] = stack.enter_context(array_file(file, leading, shape, parameters.conv_base.stores_in))
+        arrays[layer] = stack.enter_context(
+            array_file(file, leading, shape, parameters.conv_base.computes_in)
+        )
 
         def key_of(row: int, layer: str = layer) -> bytes:
             version, image = divmod(row, len(split))
@@ -129,7 +131,7 @@ def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> 
         found = {row: value for row, value in zip(rows, store.read(keys), strict=True) if value is not None}
         if found:
             values = np.frombuffer(b"".join(found.values()), array.dtype).reshape(-1, *array.row_shape)
-            write_rows(array, list(found), values)
+            array.write(list(found), values)
             held[list(found)] = True
             used += [key for row, key in zip(rows, keys, strict=True) if row in found]
     store.mark_used(used)

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from stages.shared.network import gpu
 from stages.shared.network.architectures import ARCHITECTURES
-from stages.shared.network.precision import choose, describe_processor
-from stages.shared.pipeline.arrays import open_array
+from stages.shared.network.precision import Precision, choose, describe_processor
+from stages.shared.pipeline.arrays import read_precision
 from stages.shared.pipeline.checksums import check_seal
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PartOfSection, Section
@@ -34,10 +34,10 @@ class ConvBase(Section):
     name: Name
     weights: Weights
     preprocessing: Literal["imagenet", "rescale"] = Field(description="imagenet or rescale")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto, float32 or bfloat16")
+    precision: Literal["auto", Precision] = Field(description="auto, float32, bfloat16 or float16")
 
     @property
-    def computes_in(self) -> Literal["float32", "bfloat16"]:
+    def computes_in(self) -> Precision:
         """`precision`, with auto resolved by what this machine is."""
         if self.precision != "auto":
             return self.precision
@@ -48,13 +48,7 @@ class ConvBase(Section):
 
         Where precision is auto and a colleague computed it, that may be another than this machine's.
         """
-        precision = "bfloat16" if open_array(array).dtype == np.float16 else "float32"
-        return self.model_copy(update={"precision": precision})
-
-    @property
-    def stores_in(self) -> Literal["float32", "float16"]:
-        """The dtype of stored activations; float16 holds every bfloat16 of normal size exactly."""
-        return "float16" if self.computes_in == "bfloat16" else "float32"
+        return self.model_copy(update={"precision": read_precision(array)})
 
 
 def build(
@@ -63,8 +57,8 @@ def build(
     """Return the base with its preprocessing, and with random weights.
 
     RGB pixels 0 to 255, (n, image_size, image_size, 3) float32, to the conv-base output, as one
-    flat graph whose layers keep their names in keras.applications. With bfloat16 only the
-    arithmetic of the base is: weights and preprocessing stay float32.
+    flat graph whose layers keep their names in keras.applications. With bfloat16 or float16 only
+    the arithmetic of the base is: weights and preprocessing stay float32.
 
     Raises UserError where the image is too small for the architecture.
     """
@@ -80,7 +74,7 @@ def build(
         preprocessed = architecture.preprocess(pixels)
     else:
         preprocessed = keras.layers.Rescaling(1 / 255, name="rescale")(pixels)
-    keras.config.set_dtype_policy("mixed_bfloat16" if computes_in == "bfloat16" else "float32")
+    keras.config.set_dtype_policy("float32" if computes_in == "float32" else f"mixed_{computes_in}")
     try:
         base = architecture.build(include_top=False, weights=None, input_tensor=preprocessed)
     finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 CPUINFO = Path("/proc/cpuinfo")
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 def describe_processor() -> str:
@@ -27,15 +28,17 @@ def multiplies_bfloat16_fast(described: str) -> bool:
     return "amx_bf16" in words or ("avx512_bf16" in words and not hidden_amx)
 
 
-def choose(processor: str, gpus: Sequence[tuple[int, int]]) -> Literal["bfloat16", "float32"]:
+def choose(processor: str, gpus: Sequence[tuple[int, int]]) -> Precision:
     """Return in which precision a base is fast on the oldest of `gpus`, or on a `processor` where there is none.
 
-    Of a GPU it counts which compute capability it has.
-
-    GPUs have units for bfloat16 from compute capability 8.0 on.
+    Of a GPU it counts which compute capability it has. They have tensor cores from 7.0 on, which multiply float16,
+    and from 8.0 on bfloat16 too, whose range is float32's.
     """
-    fast = min(gpus) >= (8, 0) if gpus else multiplies_bfloat16_fast(processor)
-    return "bfloat16" if fast else "float32"
+    if not gpus:
+        return "bfloat16" if multiplies_bfloat16_fast(processor) else "float32"
+    if min(gpus) >= (8, 0):
+        return "bfloat16"
+    return "float16" if min(gpus) >= (7, 0) else "float32"
 
 
 def multiplies_int8_fast(described: str) -> bool:

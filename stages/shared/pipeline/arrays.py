@@ -1,7 +1,8 @@
 """Large `.npy` arrays, written and read row by row so that memory does not grow with their length.
 
-After the array the file has a checksum for each row, and one for the header at its very end. Readers of `.npy`
-pay no heed to them. So a row is verified whenever it is read, and no other row has to be read for that.
+After the array the file has a checksum for each row, the precision in which the array was computed, and at its very
+end a checksum of the header and the precision. Readers of `.npy` pay no heed to them. So a row is verified whenever it
+is read, and no other row has to be read for that.
 """
 
 import os
@@ -27,39 +28,49 @@ Rows = Sequence[int] | np.ndarray  # (m,) of whole numbers
 class ArrayFile:
     """A `.npy` file of shape (*leading, *row_shape) that is being filled, a row at a place in `leading`.
 
-    Rows are counted through all of `leading`, the last axis first.
+    Rows are counted through all of `leading`, the last axis first. `precision` is what the values were computed in.
     """
 
-    def __init__(self, path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str) -> None:
+    def __init__(
+        self, path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], precision: str
+    ) -> None:
         self.path, self.leading, self.rows = path.absolute(), leading, prod(leading)
-        self.row_shape, self.dtype = row_shape, np.dtype(dtype)
+        self.row_shape, self.dtype = row_shape, dtype_for(precision)
         path.unlink(missing_ok=True)  # of a run that was killed
         self.row_bytes = prod(row_shape) * self.dtype.itemsize
         needed = self.rows * (self.row_bytes + SIZE)
         check_room(path.parent, needed)  # asked first, as some file systems fill the disk before they refuse
-        array = open_memmap(path, mode="w+", dtype=dtype, shape=(*leading, *row_shape))
+        array = open_memmap(path, mode="w+", dtype=self.dtype, shape=(*leading, *row_shape))
         self.offset, self.checksums = array.offset, array.offset + array.nbytes  # where they begin
         end = self.checksums + self.rows * SIZE
         with path.open("r+b") as file:
             header = file.read(array.offset)
             if hasattr(os, "posix_fallocate"):  # macOS has none; a disk that fills up later is a bus error
                 try:
-                    os.posix_fallocate(file.fileno(), 0, end + SIZE)
+                    os.posix_fallocate(file.fileno(), 0, end + 2 * SIZE)
                 except OSError as error:
                     raise UserError(
                         f"{path.parent} has no room for {needed / 1e9:.1f} GB: {error.strerror}."
                     ) from None
-            os.pwrite(file.fileno(), checksum(header), end)
+            name = precision.encode().ljust(SIZE, b"\0")
+            os.pwrite(file.fileno(), name + checksum(header + name), end)
 
     def write(self, rows: Rows, values: np.ndarray) -> None:
-        """Store `values`, (len(rows), *row_shape) in the array's dtype."""
-        with self.path.open("r+b") as file:
-            for row, value in zip(map(int, rows), np.ascontiguousarray(values), strict=True):
-                content = value.data.cast("B")
-                file.seek(self.offset + row * self.row_bytes)
-                file.write(content)
-                file.seek(self.checksums + row * SIZE)
-                file.write(checksum(content, row))
+        """Store `values`, (len(rows), *row_shape) in the array's dtype.
+
+        An OSError that does not say where names the folder: of several arrays some may be on another disk.
+        """
+        try:
+            with self.path.open("r+b") as file:
+                for row, value in zip(map(int, rows), np.ascontiguousarray(values), strict=True):
+                    content = value.data.cast("B")
+                    file.seek(self.offset + row * self.row_bytes)
+                    file.write(content)
+                    file.seek(self.checksums + row * SIZE)
+                    file.write(checksum(content, row))
+        except OSError as error:
+            error.filename = error.filename or os.path.relpath(self.path.parent)
+            raise
 
     def fit(self, values: ArrayLike) -> np.ndarray:
         """Return `values` in the array's dtype; raises UserError where one is beyond its range."""
@@ -71,6 +82,14 @@ class ArrayFile:
         return fitting
 
 
+def dtype_for(precision: str) -> np.dtype:
+    """Return the dtype that holds what was computed in `precision`: of bfloat16, which NumPy has not, float16.
+
+    It holds every bfloat16 of normal size exactly.
+    """
+    return np.dtype("float16" if precision == "bfloat16" else precision)
+
+
 def check_room(folder: Path, needed: int) -> None:
     """Raise UserError where less than `needed` bytes are free in `folder`."""
     disk = shutil.disk_usage(folder)
@@ -80,11 +99,11 @@ def check_room(folder: Path, needed: int) -> None:
 
 @contextmanager
 def array_file(
-    path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], dtype: str
+    path: Path, leading: tuple[int, ...], row_shape: tuple[int, ...], precision: str
 ) -> Iterator[ArrayFile]:
     """Give an ArrayFile that appears at `path` when the block ends, and not at all if it fails."""
     with atomic_write(path) as unfinished:
-        yield ArrayFile(unfinished, leading, row_shape, dtype)
+        yield ArrayFile(unfinished, leading, row_shape, precision)
 
 
 class StoredArray:
@@ -149,8 +168,9 @@ def open_array(path: Path) -> np.memmap:
         array = open_memmap(path, mode="r")
         with path.open("rb") as file:
             header = file.read(array.offset)
-            file.seek(-SIZE, os.SEEK_END)
-            whole = file.read() == checksum(header)
+            file.seek(-2 * SIZE, os.SEEK_END)
+            precision = file.read(SIZE)
+            whole = file.read() == checksum(header + precision)
     except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # NumPy raises many kinds on foreign files
@@ -158,3 +178,11 @@ def open_array(path: Path) -> np.memmap:
     if not whole:
         raise damaged(path, "it has no checksums of its rows, or was cut")
     return array
+
+
+def read_precision(path: Path) -> str:
+    """Return in which precision the array in `path` was computed; raises UserError as open_array does."""
+    open_array(path)
+    with path.open("rb") as file:
+        file.seek(-2 * SIZE, os.SEEK_END)
+        return file.read(SIZE).rstrip(b"\0").decode()

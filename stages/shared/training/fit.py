@@ -18,6 +18,7 @@ from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section
 from stages.shared.store.results import Store
 from stages.shared.training.checkpoints import Checkpoints, Stopping, put_state, take_state
+from stages.shared.training.devices import list_devices, split_among
 from stages.shared.training.optimizer import CosineDecay, RMSprop
 from stages.shared.training.threshold import AIMS, Aim
 from stages.shared.training.training_fingerprint import fingerprint_training
@@ -130,6 +131,8 @@ def train_above(
     steps = ceil(len(train.split) / training.batch_size)  # of an epoch
     rate = training.learning_rate
     optimizer = RMSprop(CosineDecay(rate, training.epochs * steps) if training.decay == "cosine" else rate)
+    if any(layer.compute_dtype == "float16" for layer in model.layers if layer.trainable_weights):
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)  # small gradients are 0 in float16
     model.compile(optimizer, loss=loss, metrics=["accuracy"], jit_compile=False)
     optimizer.build(model.trainable_variables)
     model.compute_metrics(
@@ -142,8 +145,9 @@ def train_above(
     rows = [
         tf.TensorSpec((None, None, *row_shape), stored.dtype) for stored, _ in (train_set, validation_set)
     ]
-    train_steps = in_turn(as_products(model)(model.train_step), rows[0], truth, weight)
-    test_steps = in_turn(model.test_step, rows[1], truth)
+    split = split_among(list_devices(), classifier, through, model)
+    train_steps = in_turn(split(as_products(model)(model.train_step)), rows[0], truth, weight)
+    test_steps = in_turn(split(model.test_step), rows[1], truth)
     weights = class_weights(train_set[1], training)
     independent = {"patience_epochs", "threshold_for", *(["epochs"] if training.decay == "none" else [])}
     parameters = training.model_dump(exclude=independent)  # those on which an epoch depends

@@ -11,11 +11,11 @@ from stages.shared.network.model_file import renumber
 from stages.shared.pipeline import arrays
 from stages.shared.pipeline.arrays import StoredArray
 from stages.shared.store.fingerprint import take_fingerprint
-from stages.shared.training import checkpoints, optimizer, weight_gradient
+from stages.shared.training import checkpoints, devices, optimizer, weight_gradient
 from stages.shared.training.checkpoints import take_state
 
 # Whose code decides about the last bit.
-MODULES = (arrays, checkpoints, freeze_point, optimizer, weight_gradient)
+MODULES = (arrays, checkpoints, devices, freeze_point, optimizer, weight_gradient)
 
 
 def fingerprint_training(
@@ -37,6 +37,7 @@ def fingerprint_training(
         _digest(take_state(trained)),
         dict(parameters),
         environment.describe()["cores"],  # on which sums over a batch depend
+        len(devices.list_devices()),
     ]
     for stored, labels in sets:
         values += [stored.digest(), _digest([labels])]
