@@ -78,7 +78,7 @@ class QuantizedBase:
 
         return compute
 
-    def keep_rows_apart(self, layers: list[str]) -> bool:
+    def keep_rows_apart(self) -> bool:
         """They do: see above."""
         return True
 

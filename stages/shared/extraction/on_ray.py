@@ -31,6 +31,7 @@ from stages.shared.extraction.work import (
     Pixels,
     View,
     Work,
+    fingerprint_passes,
     keep,
     make_key,
     store_for,
@@ -184,8 +185,9 @@ class Worker:
             for share in job.shares:
                 passes = share.passes(base, file)
                 self.passes.append(passes)
-                self.keys.append(make_key(base, file, passes, share.versions, job.parameters))
-                self.stores.append(store_for(passes, list(share.arrays), job.parameters.store))
+                fingerprint = fingerprint_passes(base, file, passes, job.parameters)
+                self.keys.append(make_key(fingerprint, share.versions, job.parameters.image_size))
+                self.stores.append(store_for(passes, fingerprint, job.parameters.store))
         token, content = job.token
         self.sees_the_project = token.is_file() and token.read_bytes() == content
 

@@ -26,6 +26,7 @@ from stages.shared.extraction.work import (
     Passes,
     View,
     Work,
+    fingerprint_passes,
     make_key,
     store_for,
 )
@@ -92,8 +93,9 @@ def begin(
     files, split, views, passes = extraction
     passes, versions = passes or OwnPrecision(base), views or [AsItIs()]
     leading = (len(split),) if views is None else (len(views), len(split))
-    key, digests = make_key(base, weights, passes, versions, parameters), split["sha256"].tolist()
-    arrays, held, store = {}, {}, store_for(passes, list(files), parameters.store)
+    fingerprint = fingerprint_passes(base, weights, passes, parameters)
+    key, digests = make_key(fingerprint, versions, parameters.image_size), split["sha256"].tolist()
+    arrays, held, store = {}, {}, store_for(passes, fingerprint, parameters.store)
     for layer, file in files.items():
         shape = base.get_layer(layer).output.shape[1:]
         arrays[layer] = stack.enter_context(
