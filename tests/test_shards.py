@@ -233,6 +233,7 @@ REFUSED = {
     "a sparse file": (lambda: packed_with(SPARSE), ("apple/1.png", "sparse")),
     "an absolute name": (lambda: packed("/etc/passwd"), ("/etc/passwd", "leads out")),
     "a name that leads out": (lambda: packed("apple/../../0.png"), ("apple/../../0.png", "leads out")),
+    "a name that is neither": (lambda: member("/apple/\udcff.png"), (r"'/apple/\udcff.png'", "leads out")),
     "no name": (lambda: packed("."), ("no name",)),
     "a name that is not UTF-8": (lambda: member("apple/\udcff.png"), (r"'apple/\udcff.png'", "UTF-8")),
     "with folders and without": (

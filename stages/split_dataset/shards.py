@@ -53,10 +53,8 @@ def list_files(folder: ImageFolder, store: Store | None) -> tuple[pd.DataFrame, 
 
 def find_members(folder: ImageFolder, shards: list[str], store: Store | None) -> list[list[Member]]:
     """Return the members of each of `shards`, from `store` where it knows them of a tar's present version."""
-    versions, how = (
-        [folder.version(Place(shard)) for shard in shards],
-        ["members", code_digest(__file__).hex()],
-    )
+    versions = [folder.version(Place(shard)) for shard in shards]
+    how = ["members", code_digest(__file__).hex()]
     known = find_known(versions, how, store) if store else [None] * len(shards)
     with ThreadPoolExecutor(folder.readers) as pool:
         read = pool.map(lambda shard, members: members or read_members(folder, shard), shards, known)
@@ -79,13 +77,13 @@ def read_members(folder: ImageFolder, shard: str) -> list[Member]:
         parts = [part for part in member.name.split("/") if part not in ("", ".")]
         name = "/".join(parts)
         if member.name.startswith("/") or ".." in parts or not (parts or member.isdir()):
-            unsafe.append(member.name)
+            unsafe.append(repr(member.name))
         elif member.isdir() or any(map(is_hidden, parts)):
             continue
         elif not is_utf8(name):
-            garbled.append(ascii(name))
+            garbled.append(repr(name))
         elif not member.isreg() or member.issparse():
-            links.append(name)
+            links.append(repr(name))
         else:
             files.append((name, member.offset_data, member.size))
     problems = {
