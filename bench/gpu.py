@@ -100,8 +100,9 @@ def whole(folder: Path) -> dict[str, float]:
         }
     )
     images = open_folder(str(folder))
-    digests = [checked.digest for checked in look_at(names, images, 100, 65535, parameters.store)]
-    split = pd.DataFrame({"path": names, "sha256": digests})
+    split = pd.DataFrame({"path": names})
+    looked_at = look_at(split, images, 100, 65535, parameters.store)
+    split["sha256"] = [checked.digest for checked in looked_at]
     started = time.perf_counter()
     for _ in read_blocks(split, images, parameters):
         pass

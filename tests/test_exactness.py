@@ -40,10 +40,8 @@ def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     classifier.compile(keras.optimizers.RMSprop(rate), loss="binary_crossentropy", jit_compile=False)
     augmentation = read_parameters(Augmented).augmentation
-    images = zip(split["path"], split["sha256"], strict=True)
-    pixels = np.stack(
-        [read_pixels(open_folder("images"), path, digest, image_input(64)) for path, digest in images]
-    )
+    images = split.to_dict("records")
+    pixels = np.stack([read_pixels(open_folder("images"), image, image_input(64)) for image in images])
     labels = split["class_index"].to_numpy("float32")
     for epoch in range(training.epochs):
         view = epoch % augmentation.views
@@ -218,10 +216,10 @@ def test_views_hold_the_base_on_each_view_and_their_activations_lead_to_their_fe
     augmentation = read_parameters(Augmented).augmentation
     split = read_split(Path("data/splits/train.csv"))
     for view, row in [(0, 0), (1, 13)]:
-        digest = split["sha256"][row]
-        pixels = read_pixels(open_folder("images"), split["path"][row], digest, image_input(64))
-        image = AugmentedView(augmentation, view).draw(pixels[np.newaxis], [digest])
-        np.testing.assert_allclose(base(image)[0].numpy(), features[view, row], rtol=1e-4, atol=1e-3)
+        image = split.iloc[row]
+        pixels = read_pixels(open_folder("images"), image, image_input(64))
+        drawn = AugmentedView(augmentation, view).draw(pixels[np.newaxis], [image["sha256"]])
+        np.testing.assert_allclose(base(drawn)[0].numpy(), features[view, row], rtol=1e-4, atol=1e-3)
     top = keras.Model(base.get_layer("block4_pool").output, base.output)
     np.testing.assert_allclose(top(activations[1]).numpy(), features[1], rtol=1e-5, atol=1e-4)
 

@@ -280,8 +280,8 @@ def test_blocks_are_as_large_as_their_activations_allow(tmp_path):
 def test_some_blocks_are_read_ahead_and_no_more_when_the_caller_stops(monkeypatch):
     started = []
 
-    def read(folder: OnDisk, path: str, *_) -> np.ndarray:
-        started.append(path)
+    def read(folder: OnDisk, image: dict, *_) -> np.ndarray:
+        started.append(image["path"])
         time.sleep(0.01)
         return np.zeros((32, 32, 3), "uint8")
 
@@ -333,8 +333,8 @@ def test_a_line_is_padded():
 def test_nearest_takes_pixels_as_they_are(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype("uint8")
     (tmp_path / "0.png").write_bytes(encoded(Image.fromarray(pixels)))
-    digest = sha256((tmp_path / "0.png").read_bytes()).hexdigest()
-    found = read_pixels(OnDisk(tmp_path), "0.png", digest, image_input(interpolation="nearest"))
+    image = {"path": "0.png", "sha256": sha256((tmp_path / "0.png").read_bytes()).hexdigest()}
+    found = read_pixels(OnDisk(tmp_path), image, image_input(interpolation="nearest"))
     assert (found == pixels[1::2, 1::3]).all()
 
 

@@ -97,7 +97,7 @@ def test_pixels_are_those_of_training(project, interpolation, fit):
     image = read_split(Path("data/splits/train.csv")).iloc[0]
     path = Path("images", image["path"])
     how = image_input(interpolation=interpolation, fit=fit)
-    expected = read_pixels(open_folder("images"), image["path"], image["sha256"], how)
+    expected = read_pixels(open_folder("images"), image, how)
     np.testing.assert_array_equal(predict.read(str(path), how), expected)
 
 

@@ -162,7 +162,7 @@ def test_heat_maps_are_of_the_surest_images_of_each_class(inside):
     images, _ = read_predictions(
         Path("data/evaluation/fine_tuned_predictions.csv"), read_split(Path("data/splits/test.csv"))
     )
-    images = images.sort_values(["confidence", "path"], ascending=[False, True]).set_index("path")
+    images = images.sort_values(["confidence", "path"], ascending=[False, True]).set_index("path", drop=False)
     shown = images.loc[table["path"].unique()]
     for kind, chosen in images.groupby("right"):
         of_kind = shown[shown["right"] == kind]
@@ -177,7 +177,7 @@ def test_heat_maps_are_of_the_surest_images_of_each_class(inside):
     heat_map = grad_cam(classifier.network)
     for row, (path, name) in enumerate(table.to_numpy()):
         image = images.loc[path]
-        pixels = read_pixels(open_folder("images"), path, image["sha256"], classifier.image_input)
+        pixels = read_pixels(open_folder("images"), image, classifier.image_input)
         expected = heat_map(pixels, classifier.class_names.index(name))
         assert maps.dtype == "float32" and (maps[row] == expected).all()
         assert name in (image["predicted"], image["label"])

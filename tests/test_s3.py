@@ -1,11 +1,14 @@
 """Images in S3: a real server on loopback, real DVC, and the bytes that the same images on disk give."""
 
 import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from stages.shared.pipeline.splits import COLUMNS
 from tests.conftest import call, class_folders, draw_images, states, write_parameters
 from tests.remotes import free_port, serving_s3
 
@@ -70,6 +73,25 @@ def test_the_bytes_are_those_of_images_on_disk_and_nothing_is_read_twice_without
     draw_images(project.bucket, ["pear/3.png"], seed=7)
     said, read = project.run("dvc", "repro", "split_dataset")
     assert "Running stage 'split_dataset'" in said and read == 1
+
+
+def test_tars_are_read_by_parts_and_nothing_of_them_twice_without_need(project, repository):
+    for label in ("apple", "pear"):
+        with tarfile.open(project.bucket / f"{label}.tar", "w") as tar:
+            tar.add(project.bucket / label, label)
+        shutil.rmtree(project.bucket / label)
+    said, read = project.run("dvc", "repro", "extract_features")
+    assert "Running stage 'split_dataset'" in said and 2 * 30 < read < 3 * 30  # and some for what is in them
+    for output in OUTPUTS[2:]:
+        assert (project.folder / output).read_bytes() == (repository / output).read_bytes()
+    tables = [pd.read_csv(folder / OUTPUTS[0]) for folder in (project.folder, repository)]
+    assert tables[0][list(COLUMNS)].equals(tables[1])
+
+    said, read = project.run("dvc", "repro", "--force", "--single-item", "extract_features")
+    assert "14 of 14 images from the store" in said and read == 0
+    project.change(split__seed=1)
+    said, read = project.run("dvc", "repro", "split_dataset")
+    assert "Running stage 'split_dataset'" in said and read == 0
 
 
 def test_labels_in_a_csv_file(project):

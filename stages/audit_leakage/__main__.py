@@ -15,11 +15,12 @@ from stages.shared.images.image_folder import ImagesFolder, open_folder
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
 from stages.shared.pipeline.image_input import White16Bit
+from stages.shared.pipeline.json_and_csv import NEAR_DUPLICATES
 from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS, read_split
 
 COMPARED = (("test", "train"), ("test", "validation"), ("validation", "train"))
-IMAGE = ["split", "path", "label", "sha256"]
+SIMILAR = ["cosine_similarity", "differing_bits"]
 
 
 class Parameters(Sections):
@@ -37,7 +38,7 @@ def main(*, splits: Path, features: Path, near_duplicates: Path, metrics: Path, 
     """
     parameters = read_parameters(Parameters)
     folder, white = open_folder(parameters.data.images), parameters.white_16_bit
-    tables = {name: read_split(splits / f"{name}.csv").assign(split=name)[IMAGE] for name in SPLITS}
+    tables = {name: read_split(splits / f"{name}.csv").assign(split=name) for name in SPLITS}
     directions = read_directions(features, tables)
     images = {name: Images(tables[name], directions[name], folder, white) for name in SPLITS}
     found, counts = [], {}
@@ -49,7 +50,7 @@ def main(*, splits: Path, features: Path, near_duplicates: Path, metrics: Path, 
     test_images = pairs.loc[pairs["split"] == "test", "path"].nunique()
 
     with atomic_write(near_duplicates) as file:
-        pairs.drop(columns=["sha256", "other_sha256"]).to_csv(file, index=False)
+        pairs[[*NEAR_DUPLICATES, *SIMILAR]].to_csv(file, index=False)
     write_json(metrics, {"near_duplicates": len(pairs), **counts, "test_images": test_images})
     draw(pairs, folder, white, picture)
     print(
@@ -59,10 +60,10 @@ def main(*, splits: Path, features: Path, near_duplicates: Path, metrics: Path, 
 
 
 def name_images(found: pd.DataFrame, split: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Return `found`, by find_closest, with what is in IMAGE of both images in place of their rows."""
+    """Return `found`, by find_closest, with both images as their splits have them in place of their rows."""
     images = split.iloc[found["row"]].reset_index(drop=True)
     others = other.iloc[found["other_row"]].reset_index(drop=True).add_prefix("other_")
-    return pd.concat([images, others, found[["cosine_similarity", "differing_bits"]]], axis=1)
+    return pd.concat([images, others, found[SIMILAR]], axis=1)
 
 
 if __name__ == "__main__":

@@ -48,9 +48,7 @@ class Images:
         """
         for row in rows:
             if row not in self._hashes:
-                image = self._split.iloc[row]
-                data = read_unchanged(self._folder, image["path"], image["sha256"])
-                with opened(data) as file:
+                with opened(read_unchanged(self._folder, self._split.iloc[row])) as file:
                     self._hashes[row] = perceptual_hash(decode(file, self._white))
         return np.array([self._hashes[row] for row in rows], dtype="uint64")
 

@@ -42,7 +42,7 @@ def draw(pairs: pd.DataFrame, folder: ImageFolder, white_16_bit: int, picture: P
 
 def read(image: pd.Series, folder: ImageFolder, white_16_bit: int) -> Image.Image:
     """Return `image`, a row of the table of near-duplicates, in PIXELS at most; raises as read_unchanged does."""
-    with opened(read_unchanged(folder, image["path"], image["sha256"])) as file:
+    with opened(read_unchanged(folder, image)) as file:
         pixels = decode(file, white_16_bit)
         pixels.thumbnail((PIXELS, PIXELS))
         return pixels.copy()

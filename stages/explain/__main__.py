@@ -39,7 +39,7 @@ def main(*, test_split: Path, predictions: Path, fine_tuned: Path, heat_maps: Pa
     heat_map = grad_cam(classifier.network)
     classes, maps = [], []
     for _, image in choose(images).iterrows():
-        pixels = read_pixels(folder, image["path"], image["sha256"], classifier.image_input)
+        pixels = read_pixels(folder, image, classifier.image_input)
         for name in dict.fromkeys((image["predicted"], image["label"])):
             classes.append({"path": image["path"], "class": name})
             maps.append(heat_map(pixels, classifier.class_names.index(name)))

@@ -53,7 +53,7 @@ def look(
     looks: dict[str, list[dict]] = {"wrong": [], "right": []}
     for _, rows in found.groupby("path", sort=False):
         image = rows.iloc[0]
-        with opened(read_unchanged(folder, image["path"], image["sha256"])) as file:
+        with opened(read_unchanged(folder, image)) as file:
             picture = decode(file, image_input.white_16_bit)
             picture.thumbnail((SIDE, SIDE))
             picture = picture.copy()

@@ -17,6 +17,7 @@ from stages.shared.images.decoding import decode, depth_of_unknown_white
 from stages.shared.images.image_folder import ImageFolder
 from stages.shared.images.opening import fault_of, opened
 from stages.shared.pipeline.command import UserError
+from stages.shared.pipeline.splits import Image, place_of
 from stages.shared.store.code import code_digest
 from stages.shared.store.known import SHA256, find_known, keep_known
 from stages.shared.store.results import Store
@@ -43,7 +44,7 @@ def check_images(
 
     Raises UserError, listing all bad images, where they are not to be left out.
     """
-    found = look_at(table["path"].tolist(), folder, data.max_megapixels, white_16_bit, store)
+    found = look_at(table, folder, data.max_megapixels, white_16_bit, store)
     results = list(tqdm(found, total=len(table), unit="image", desc="checking"))
     table["sha256"] = [checked.digest for checked in results]
     bad = {
@@ -66,14 +67,14 @@ def check_images(
 
 
 def look_at(
-    paths: list[str], folder: ImageFolder, max_megapixels: float, white_16_bit: int, store: Store
+    table: pd.DataFrame, folder: ImageFolder, max_megapixels: float, white_16_bit: int, store: Store
 ) -> Iterator[Checked]:
-    """Yield what there is to say of each file; `store` may know that of the present version of an object in S3."""
+    """Yield what there is to say of each image of `table`, whose columns say where it lies; `store` may know that of the present version of an object in S3."""
 
-    def look(path: str) -> Checked:
+    def look(image: Image) -> Checked:
         digest = ""
         try:
-            data = folder.read(path)
+            data = folder.read(place_of(image))
             digest = sha256(data).hexdigest()
             with opened(data, max_megapixels, "megapixels (data.max_megapixels)") as file:
                 depth, tiff = depth_of_unknown_white(file), file.format == "TIFF"
@@ -86,17 +87,17 @@ def look_at(
     code = [code_digest(file).hex() for file in (__file__, decoding.__file__, opening.__file__)]
     how = [max_megapixels, white_16_bit, *map(metadata.version, ("pillow", "pi-heif")), code]
     with ThreadPoolExecutor(folder.readers) as pool:
-        for first in range(0, len(paths), BLOCK):
-            block, new = paths[first : first + BLOCK], {}
-            versions = [folder.version(path) for path in block]
+        for first in range(0, len(table), BLOCK):
+            block, new = table.iloc[first : first + BLOCK].to_dict("records"), {}
+            versions = [folder.version(place_of(image)) for image in block]
             known = [values and Checked(*values) for values in find_known(versions, how, store)]
             looks = {
-                path: pool.submit(look, path)
-                for path, checked in zip(block, known, strict=True)
+                row: pool.submit(look, image)
+                for row, (image, checked) in enumerate(zip(block, known, strict=True))
                 if checked is None
             }
-            for path, version, checked in zip(block, versions, known, strict=True):
-                found = checked or looks[path].result()
+            for row, (version, checked) in enumerate(zip(versions, known, strict=True)):
+                found = checked or looks[row].result()
                 if version and not checked:
                     new[version] = found
                 yield found

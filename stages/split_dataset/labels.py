@@ -10,11 +10,14 @@ from pydantic import Field
 from stages.shared.images.image_folder import IMAGES, ImageFolder, some
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section
+from stages.shared.pipeline.splits import place_of
+from stages.shared.store.results import Store
 from stages.split_dataset import given, groups
 from stages.split_dataset.assignment import Split
 from stages.split_dataset.groups import COLUMN
 from stages.split_dataset.labels_file import check_place, find_files, read_rows
 from stages.split_dataset.look_alikes import appearance, check_look_alikes
+from stages.split_dataset.shards import list_files
 
 NUMBERED = re.compile(r"(?P<label>.+?)\.\d+\.\w+")  # cat.12.jpg
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -37,17 +40,21 @@ class Data(Section):
     max_megapixels: float = Field(gt=0, description="a number of megapixels above 0")
 
 
-def list_images(folder: ImageFolder, data: Data, split: Split) -> tuple[pd.DataFrame, dict[str, str]]:
+def list_images(
+    folder: ImageFolder, data: Data, split: Split, store: Store | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return a row for every image, sorted by path, and of each other file the reason why it is none.
 
-    The columns are path (below data.images, with slashes) and label; with split.group_by group, and with
-    split.given given, which is train, validation or test. data.labels_from says where the label is: folder
+    The columns are path (below data.images, with slashes) and label; with split.group_by group, with split.given
+    given, which is train, validation or test, and with shards SHARD_COLUMNS. `store` may know the shards in S3.
+    data.labels_from says where the label is: folder
     (the first folder of the path, or the first other one than the given split), filename (the part before
     the number, as in Kaggle's cat.12.jpg) or the path of a CSV file inside the folder.
 
     Raises UserError where a file has no label, group or split, where labels look alike, or none is there.
     """
-    files = folder.list_files()
+    listed, shards = list_files(folder, store)
+    files = listed["path"].tolist()
     if data.labels_from in ("folder", "filename"):
         for key, value, other in (
             ("split.group_by", split.group_by, "a regular expression"),
@@ -60,7 +67,7 @@ def list_images(folder: ImageFolder, data: Data, split: Split) -> tuple[pd.DataF
                 )
         table, others = _from_paths(folder, files, data, split)
     else:
-        table, others = _from_csv(folder, files, data, split)
+        table, others = _from_csv(folder, listed, data, split)
     if split.group_by and not split.group_by.startswith(COLUMN):
         table["group"] = groups.find(table["path"], split.group_by)
     if "group" in table:
@@ -72,7 +79,8 @@ def list_images(folder: ImageFolder, data: Data, split: Split) -> tuple[pd.DataF
     _check_names(table, folder)
     check_look_alikes(table)
     table["label"] = [unicodedata.normalize("NFC", label) for label in table["label"]]
-    return table.sort_values("path", ignore_index=True), others
+    others |= dict.fromkeys(shards, "holds images")
+    return table.merge(listed, on="path").sort_values("path", ignore_index=True), others
 
 
 def _check_names(table: pd.DataFrame, folder: ImageFolder) -> None:
@@ -129,10 +137,10 @@ def _filename_label(path: str) -> str | None:
 
 
 def _from_csv(
-    folder: ImageFolder, files: list[str], data: Data, split: Split
+    folder: ImageFolder, listed: pd.DataFrame, data: Data, split: Split
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    file = data.labels_from
-    itself = check_place(file, folder)
+    file, files = data.labels_from, listed["path"].tolist()
+    itself = check_place(file, folder, files)
     columns = {
         "name": (data.columns.file, "data.columns.file"),
         "label": (data.columns.label, "data.columns.label"),
@@ -143,7 +151,10 @@ def _from_csv(
     ):
         if value and value.startswith(COLUMN):
             columns[column] = (value.removeprefix(COLUMN), key)
-    table, rest = read_rows(file, folder.read(itself), columns)
+    [image, *_] = listed[listed["path"] == itself].to_dict("records") or [
+        {"path": itself}
+    ]  # as it may be hidden
+    table, rest = read_rows(file, folder.read(place_of(image)), columns)
     images = [path for path in files if path != itself]
     found = find_files(table["name"].tolist(), images)
     table["path"] = [paths[0] if len(paths) == 1 else "" for paths in found]

@@ -16,16 +16,16 @@ from stages.shared.pipeline.command import UserError
 DELIMITERS = ",;\t|"
 
 
-def check_place(name: str, images: ImageFolder) -> str:
-    """Return the path of the CSV file `name` below `images`; raises UserError where it is not there."""
-    if isinstance(images, InS3):
-        itself = name.removeprefix(f"{images}/")
-        if itself == name or itself not in images.list_files():
-            raise UserError(
-                f"data.labels_from is {name!r}, where no object below {images} is: it takes folder, filename or the "
-                f"URL of a CSV file there, like {images}/labels.csv."
-            )
+def check_place(name: str, images: ImageFolder, files: list[str]) -> str:
+    """Return the path of the CSV file `name` below `images`, one of `files`; raises UserError where it is not there."""
+    itself = name.removeprefix(f"{images}/")
+    if itself != name and itself in files:
         return itself
+    if isinstance(images, InS3):
+        raise UserError(
+            f"data.labels_from is {name!r}, where no object below {images} is: it takes folder, filename or the "
+            f"URL of a CSV file there, like {images}/labels.csv."
+        )
     file, folder = Path(name), images.path
     if not file.is_file():
         hint = f" Did you mean {folder / file}?" if (folder / file).is_file() else ""

@@ -37,6 +37,7 @@ FAULTS: dict[
     "disks": (try_full_disks, 240),
     "damage": (try_damage, 300),
     "images": (try_fuzz("images"), 90),
+    "tars": (try_fuzz("tars of images"), 20),
     "labels": (try_fuzz("CSV files of labels"), 20),
     "parameters": (try_fuzz("params.yaml"), 60),
     "arrays": (try_fuzz("arrays"), 20),

@@ -14,6 +14,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import traceback
 import warnings
@@ -212,6 +213,46 @@ def read_labels(content: bytes) -> str:
     return "read, each image once"
 
 
+# Tars of images
+
+
+def write_seeds_of_tars() -> list[bytes]:
+    seeds = []
+    for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        for names in (["a.png", "b.png"], ["cat/é.png", f"dog/{'long' * 60}.png", "dog/.hidden"]):
+            file = io.BytesIO()
+            with tarfile.open(fileobj=file, mode="w", format=kind) as tar:
+                for name in names[: 1 if kind == tarfile.USTAR_FORMAT else None]:
+                    member = tarfile.TarInfo(name)
+                    member.size = 700
+                    tar.addfile(member, io.BytesIO(bytes(range(70)) * 10))
+            seeds.append(file.getvalue())
+    return seeds
+
+
+def mutate_tar(content: bytes, corpus: list[bytes], rng: random.Random) -> bytes:
+    """Half of the time as a hostile hand does, with right checksums of changed headers."""
+    mutant = flip(content, corpus, rng)
+    if rng.random() < 0.5:
+        return mutant
+    blocks = [bytearray(mutant[place : place + 512]) for place in range(0, len(mutant), 512)]
+    for block in blocks:
+        if block[257:262] == b"ustar" and len(block) == 512:
+            block[148:156] = b" " * 8
+            block[148:156] = b"%06o\0 " % sum(block)
+    return b"".join(blocks)
+
+
+def read_tar(content: bytes) -> str:
+    from stages.split_dataset.shards import read_members
+
+    Path("images/x.tar").write_bytes(content)
+    members = read_members(open_folder("images"), "x.tar")
+    assert all(path and not {"..", ""} & set(path.split("/")) for path, _, _ in members)
+    assert all(512 <= offset and 0 <= length <= len(content) - offset for _, offset, length in members)
+    return "read, each member a part of it"
+
+
 # Parameters
 
 
@@ -279,7 +320,11 @@ def write_seeds_of_splits() -> list[bytes]:
         for i, c in enumerate("ab")
         for n in range(4)
     ]
-    return ["\n".join(["path,label,class_index,sha256", *rows, ""]).encode()]
+    in_shards = [f"{row},x.tar,{1024 * number},100" for number, row in enumerate(rows)]
+    return [
+        "\n".join(["path,label,class_index,sha256", *rows, ""]).encode(),
+        "\n".join(["path,label,class_index,sha256,shard,offset,length", *in_shards, ""]).encode(),
+    ]
 
 
 def read_a_split(content: bytes) -> str:
@@ -287,6 +332,7 @@ def read_a_split(content: bytes) -> str:
     split = read_split(Path("split.csv"))
     assert split["class_index"].dtype == np.int64 and split["sha256"].str.len().eq(64).all()
     assert split.groupby("label")["class_index"].nunique().eq(1).all()
+    assert "shard" not in split or (split[["offset", "length"]] >= 0).all(axis=None)
     return "read, labels and class indices one to one"
 
 
@@ -394,6 +440,7 @@ def read_weights(content: bytes) -> str:
 KINDS = {
     "images": Kind(draw_seeds, mutate_image, read_image),
     "CSV files of labels": Kind(write_seeds_of_labels, flip, read_labels),
+    "tars of images": Kind(write_seeds_of_tars, mutate_tar, read_tar),
     "params.yaml": Kind(lambda: [DEFAULTS.read_bytes()], mutate_parameters, read_parameters),
     "arrays": Kind(write_seeds_of_arrays, mutate_array, read_array),
     "splits": Kind(write_seeds_of_splits, flip, read_a_split),

@@ -50,7 +50,7 @@ def check_images(project: Project, findings: Findings) -> dict[str, float] | Non
             return None
         table, _ = list_images(images, parameters.data, parameters.split)
         if not writer and isinstance(images, OnDisk):
-            warn_of_links(folder, table["path"], findings)
+            warn_of_links(folder, images.list_files(), findings)
         check_labels(table.assign(sha256=table["path"]), images)  # which are identical, the split finds out
         class_names = sorted(table["label"].unique())
         findings.checked.append(f"{images} ({len(table)} images of {len(class_names)} classes)")

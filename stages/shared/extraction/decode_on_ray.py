@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from stages.shared.images.image_folder import ImageFolder
 from stages.shared.images.reading import read_pixels
@@ -18,9 +19,9 @@ class Refused(Exception):
 
 def decode(images: Batch, folder: ImageFolder, image_input: ImageInput) -> Batch:
     """Add the pixels of the images of a table, (m, size, size, 3) uint8."""
-    pairs = zip(images["path"], images["sha256"], strict=True)
+    rows = pd.DataFrame(images).to_dict("records")
     try:
-        pixels = [read_pixels(folder, path, digest, image_input) for path, digest in pairs]
+        pixels = [read_pixels(folder, image, image_input) for image in rows]
     except UserError as error:
         raise Refused(str(error)) from None
     return {**images, "pixels": np.stack(pixels)}

@@ -158,12 +158,12 @@ def start(work: Work, job: Job) -> Any:
 def cut(number: int, part: Part) -> Iterator[pd.DataFrame]:
     """Yield tables of the images of a part that lack a row, each of as many as a task decodes and an actor computes.
 
-    Their columns are part, its number, and path, sha256, image, its place in the split, and absent, the versions
+    Their columns are those of the split, part, its number, image, its place in the split, and absent, the versions
     that are lacking, a byte each.
     """
     absent = part.absent
     wanted = np.flatnonzero(absent.any(axis=0))
-    images = part.split.iloc[wanted][["path", "sha256"]].assign(part=number, image=wanted)
+    images = part.split.iloc[wanted].assign(part=number, image=wanted)
     images["absent"] = [versions.tobytes() for versions in absent[:, wanted].T]
     size = part.passes.block
     step = max(size, TOGETHER * size // len(part.versions))

@@ -33,6 +33,7 @@ from stages.shared.extraction.work import (
 from stages.shared.images.image_folder import ImageFolder, open_folder
 from stages.shared.images.reading import BLOCK, read_unchanged
 from stages.shared.pipeline.arrays import ArrayFile, array_file
+from stages.shared.pipeline.splits import place_of
 from stages.shared.store.known import SHA256, find_known
 from stages.shared.store.results import Store
 
@@ -115,13 +116,13 @@ def check_unchanged(part: Part, folder: ImageFolder, store: Store) -> None:
 
     Of S3 it is enough that it has the version that had this content.
     """
-    split = part.split[~part.absent.any(axis=0)]
+    split = part.split.iloc[np.flatnonzero(~part.absent.any(axis=0))]
     with ThreadPoolExecutor(folder.readers) as pool:
         for first in range(0, len(split), BLOCK):
-            images = split.iloc[first : first + BLOCK]
-            known = find_known([folder.version(path) for path in images["path"]], SHA256, store)
-            images = images[images["sha256"] != known]
-            deque(pool.map(partial(read_unchanged, folder), images["path"], images["sha256"]), 0)
+            images = split.iloc[first : first + BLOCK].to_dict("records")
+            known = find_known([folder.version(place_of(image)) for image in images], SHA256, store)
+            others = [image for image, digest in zip(images, known, strict=True) if image["sha256"] != digest]
+            deque(pool.map(partial(read_unchanged, folder), others), 0)
 
 
 def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> np.ndarray:

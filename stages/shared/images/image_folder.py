@@ -5,12 +5,13 @@ import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import Field
 
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PartOfSection
+from stages.shared.pipeline.splits import Place
 
 # What file managers, file servers and notebooks leave among images. .dvcignore keeps the same from DVC, so that no
 # stage runs again for it.
@@ -36,6 +37,7 @@ NAMES = {
 }
 
 
+READ_AHEAD = 2**16  # bytes of an object in S3 that is read here and there
 IMAGES = "the path of a folder of images, or s3://BUCKET/FOLDER"
 Answer = TypeVar("Answer")
 
@@ -62,12 +64,17 @@ class OnDisk:
     def __str__(self) -> str:
         return str(self.path)
 
-    def read(self, path: str) -> bytes:
-        """Return the bytes of a file; raises OSError."""
-        return (self.path / path).read_bytes()
+    def read(self, place: Place) -> bytes:
+        """Return the bytes there; raises OSError."""
+        with self.open(place.file) as file:
+            file.seek(place.offset)
+            return file.read(place.length)
 
-    def version(self, path: str) -> str | None:
-        """Return what tells a file from what it was before without reading it, which a disk's times do not."""
+    def open(self, path: str) -> BinaryIO:
+        return (self.path / path).open("rb")
+
+    def version(self, place: Place) -> str | None:
+        """Return what tells the bytes there from what they were before, unread, which a disk's times do not."""
         return None
 
     def absolute(self) -> "OnDisk":
@@ -104,7 +111,7 @@ class OnDisk:
         encoding = sys.getfilesystemencoding()
         if encoding != "utf-8" and not all(map(str.isascii, paths)):
             raise UserError(f"file names are read as {encoding} here, not as UTF-8: export PYTHONUTF8=1.")
-        garbled = [ascii(path) for path in paths if not _is_utf8(path)]
+        garbled = [ascii(path) for path in paths if not is_utf8(path)]
         if garbled:
             raise UserError(
                 f"{len(garbled)} files in {self} have names that are not UTF-8, which DVC cannot read: "
@@ -124,14 +131,29 @@ class InS3:
     def __str__(self) -> str:
         return self.url
 
-    def read(self, path: str) -> bytes:
-        """Return the bytes of an object; raises FileNotFoundError, and UserError where S3 does not answer."""
-        return self._ask(lambda: self._files.cat_file(f"{self.url}/{path}"))
+    def read(self, place: Place) -> bytes:
+        """Return the bytes there; raises FileNotFoundError, and UserError where S3 does not answer."""
+        file, offset, length = place
+        if length == 0:  # which no request can ask for
+            return b""
+        part = {} if length < 0 else {"start": offset, "end": offset + length}
+        return self._ask(lambda: self._files.cat_file(f"{self.url}/{file}", **part))
 
-    def version(self, path: str) -> str | None:
-        """Return what S3 calls an object's ETag, with where it is and its size, None where there is none of it."""
-        about = self._objects.get(f"{self.url.removeprefix('s3://')}/{path}")
-        return None if about is None else f"{self.url}/{path} {about['ETag']} {about['Size']}"
+    def open(self, path: str) -> BinaryIO:
+        """Return an object as a file that asks for a few bytes more than are read of it."""
+        return self._ask(lambda: self._files.open(f"{self.url}/{path}", block_size=READ_AHEAD))
+
+    def version(self, place: Place) -> str | None:
+        """Return what S3 calls an object's ETag, with where it is and its size, None where there is none of it.
+
+        Of bytes in an object their place follows.
+        """
+        file, offset, length = place
+        about = self._objects.get(f"{self.url.removeprefix('s3://')}/{file}")
+        if about is None:
+            return None
+        part = "" if length < 0 else f" {offset} {length}"
+        return f"{self.url}/{file} {about['ETag']} {about['Size']}{part}"
 
     def absolute(self) -> "InS3":
         return self
@@ -186,7 +208,8 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _is_utf8(path: str) -> bool:
+def is_utf8(path: str) -> bool:
+    """Return whether a path that was decoded with surrogateescape is UTF-8."""
     try:
         path.encode()
     except UnicodeEncodeError:  # what Python could not decode, it keeps as lone surrogates

@@ -14,6 +14,7 @@ from stages.shared.images.image_folder import ImageFolder
 from stages.shared.images.opening import fault_of, opened
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_input import ImageInput
+from stages.shared.pipeline.splits import Image, place_of
 
 BLOCK = 32  # images decoded, and run through the base, together, where they are small
 AHEAD = 4  # blocks that are decoded while the caller works on another one
@@ -22,16 +23,17 @@ AHEAD = 4  # blocks that are decoded while the caller works on another one
 ACTIVATIONS = 2**29
 
 
-def read_unchanged(folder: ImageFolder, path: str, digest: str) -> bytes:
-    """Return the bytes of an image; raises UserError where it is gone or its SHA-256 no longer `digest`."""
+def read_unchanged(folder: ImageFolder, image: Image) -> bytes:
+    """Return the bytes of an image of a split; raises UserError where it is gone or its SHA-256 is another one."""
+    path = image["path"]
     try:
-        data = folder.read(path)
+        data = folder.read(place_of(image))
     except OSError as error:
         raise UserError(
             f"{folder}/{path} can no longer be read ({fault_of(error)}): run dvc repro --force --single-item split_dataset, "
             "then dvc repro."
         ) from None
-    if sha256(data).hexdigest() != digest:
+    if sha256(data).hexdigest() != image["sha256"]:
         raise UserError(
             f"{folder}/{path} has changed since the split was made: run dvc repro --force --single-item split_dataset, "
             "then dvc repro."
@@ -39,12 +41,12 @@ def read_unchanged(folder: ImageFolder, path: str, digest: str) -> bytes:
     return data
 
 
-def read_pixels(folder: ImageFolder, path: str, digest: str, image_input: ImageInput) -> np.ndarray:
-    """Return an image as a network takes it: (image_size, image_size, 3) uint8 RGB.
+def read_pixels(folder: ImageFolder, image: Image, image_input: ImageInput) -> np.ndarray:
+    """Return an image of a split as a network takes it: (image_size, image_size, 3) uint8 RGB.
 
     Raises UserError as read_unchanged does.
     """
-    with opened(read_unchanged(folder, path, digest)) as file:
+    with opened(read_unchanged(folder, image)) as file:
         return resize(decode(file, image_input.white_16_bit), image_input)
 
 
@@ -65,14 +67,12 @@ def read_blocks(
     last image up to the full size, so that no row's result depends on how many others there are.
     """
     size = size or block_for(image_input.image_size)
-    images = list(zip(split["path"], split["sha256"], strict=True))
     pool = ThreadPoolExecutor(folder.readers)
 
     def start_reading(first: int) -> tuple[slice, list]:
-        rows = slice(first, min(first + size, len(images)))
-        return rows, [
-            pool.submit(read_pixels, folder, path, digest, image_input) for path, digest in images[rows]
-        ]
+        rows = slice(first, min(first + size, len(split)))
+        images = split.iloc[rows].to_dict("records")
+        return rows, [pool.submit(read_pixels, folder, image, image_input) for image in images]
 
     def finish(rows: slice, futures: list) -> tuple[slice, np.ndarray]:
         pixels = [future.result() for future in futures]
@@ -80,7 +80,7 @@ def read_blocks(
 
     ahead: deque[tuple[slice, list]] = deque()
     try:
-        for first in range(0, len(images), size):
+        for first in range(0, len(split), size):
             ahead.append(start_reading(first))
             if len(ahead) > AHEAD:
                 yield finish(*ahead.popleft())

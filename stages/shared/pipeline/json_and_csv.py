@@ -31,13 +31,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_table(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
-    """Return the CSV file `path`, which begins with `columns`, each of its type; numbers may follow.
+def read_table(
+    path: Path, columns: Mapping[str, type], others: Mapping[str, type] | None = None
+) -> pd.DataFrame:
+    """Return the CSV file `path`, which begins with `columns`, each of its type; `others` and numbers may follow.
 
     Raises UserError where it does not.
     """
+    types = defaultdict(lambda: float, {**columns, **(others or {})})
     try:
-        table = pd.read_csv(path, dtype=defaultdict(lambda: float, columns), keep_default_na=False)
+        table = pd.read_csv(path, dtype=types, keep_default_na=False)
     except ValueError as error:  # of the parser, the encoding, a number
         raise damaged(path, f"pandas cannot read it ({' '.join(str(error).split())[:300]})") from None
     if list(table.columns[: len(columns)]) != list(columns):

@@ -22,7 +22,7 @@ OPACITY = 0.7  # of the heat map where it is 1; where it is 0 the image shows as
 
 def thumbnail(image: pd.Series, folder: ImageFolder, white_16_bit: int) -> str:
     """Return the `image` of a split as a data URI; raises UserError as read_unchanged does."""
-    with opened(read_unchanged(folder, image["path"], image["sha256"])) as file:
+    with opened(read_unchanged(folder, image)) as file:
         return as_uri(decode(file, white_16_bit))
 
 
