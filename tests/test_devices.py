@@ -46,7 +46,7 @@ for count in (1, 2, 3):
     moved = [float(np.abs(new - old).max()) for old, new in zip(before, network.get_weights(), strict=True)]
     model = above(network, "through")
     split = devices.split_among(names[:count], network, "through", model)
-    step = tf.function(split(lambda images: model(images, training=True)))
+    step = tf.function(split(lambda images: model(images, training=True)), autograph=False)
     operations = step.get_concrete_function(tf.TensorSpec((None, 8, 8, 3))).graph.get_operations()
     used = sorted({operation.device[-5:] for operation in operations if operation.type == "Conv2D"} - {""})
     weights = [weight.tolist() for weight in network.get_weights()]

@@ -15,11 +15,12 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from stages.shared.network import model_file
+from stages.shared.network.conv_base import build
 from stages.shared.pipeline.command import UserError
 from tests.conftest import CLASSES, SIZE, call, change, refused, states, write_parameters
 from tools import gate
 from tools.export import __main__ as export
-from tools.export.runtimes import FILES
+from tools.export.runtimes import FILES, computes_in, in_float32
 
 RULES = ["fine_tuned.accuracy at least 0.5", "head.accuracy at least 0.2"]
 
@@ -129,6 +130,16 @@ def test_a_model_in_bfloat16_is_exported_in_float32_where_the_runtime_has_nothin
         (copy, tolerance), (trained, wide) = differences(said)
         assert copy < 1e-5 < tolerance == 1e-4 < trained < wide == 0.05
         assert np.abs(found - expected).max() <= trained * 1.01
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_the_copy_in_float32_has_the_same_weights(precision):
+    model = build("mobilenet", 32, computes_in=precision)
+    copy = in_float32(model)
+    assert computes_in(model) == precision and computes_in(copy) == "float32"
+    assert all(
+        (one == other).all() for one, other in zip(model.get_weights(), copy.get_weights(), strict=True)
+    )
 
 
 def test_refused_where_it_predicts_otherwise(project, monkeypatch):
