@@ -1,4 +1,4 @@
-"""A real Ray cluster of three nodes on loopback, for the tests of the engine ray."""
+"""A real Ray cluster on loopback, for the tests of the engine ray and for its measurement."""
 
 import secrets
 import shutil
@@ -20,9 +20,9 @@ HEAD = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's other address
 
 
 class LoopbackCluster:
-    """Nodes that are process groups; from the last one the folder `unseen` is hidden, where this user may do that."""
+    """Nodes that are process groups; from the last one a folder `unseen` is hidden, where this user may do that."""
 
-    def __init__(self, folder: Path, unseen: Path) -> None:
+    def __init__(self, folder: Path, count: int, unseen: Path | None) -> None:
         self.folder, self.nodes = folder, {}
         (folder / "token").write_text(secrets.token_hex(32))
         self.variables = {
@@ -34,13 +34,14 @@ class LoopbackCluster:
         self.address = f"{HEAD}:{free_port()}"
         may_hide = subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
         hide = f'mount -t tmpfs tmpfs "{unseen}" && exec "$@"'
-        hidden = ["unshare", "--mount", "sh", "-c", hide, "sh"] if may_hide else []
+        hidden = ["unshare", "--mount", "sh", "-c", hide, "sh"] if unseen and may_hide else []
         try:
             self._start(
                 HEAD, ["--head", f"--port={self.address.partition(':')[2]}", "--include-dashboard=false"]
             )
-            self._start("127.0.0.3", [f"--address={self.address}"])
-            self._start("127.0.0.4", [f"--address={self.address}"], *hidden)
+            for number in range(1, count):
+                around = hidden if number == count - 1 else []
+                self._start(f"127.0.0.{2 + number}", [f"--address={self.address}"], *around)
         except BaseException:
             self.stop()
             raise
@@ -76,9 +77,10 @@ class LoopbackCluster:
 
 
 @contextmanager
-def loopback_cluster(unseen: Path) -> Iterator[LoopbackCluster]:
+def loopback_cluster(count: int, unseen: Path | None = None) -> Iterator[LoopbackCluster]:
+    """Give a cluster of `count` nodes, 127.0.0.2 and on."""
     folder = Path(mkdtemp(prefix="ray"))  # of sockets, whose paths have 107 characters at most
-    cluster = LoopbackCluster(folder, unseen)
+    cluster = LoopbackCluster(folder, count, unseen)
     try:
         yield cluster
     finally:

@@ -40,7 +40,7 @@ def unseen(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(unseen) -> Iterator[LoopbackCluster]:
-    with loopback_cluster(unseen) as cluster:
+    with loopback_cluster(3, unseen) as cluster:
         yield cluster
 
 
@@ -105,7 +105,8 @@ def written_by(folder: Path, names: dict[str, bytes]) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
 
 
-def test_a_cluster_of_this_machine_alone_gives_the_same_bytes(project, tmp_path):
+def test_a_cluster_of_this_machine_alone_gives_the_same_bytes(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.2:1")  # another one, which is not meant
     expected = on_ray_in(project, tmp_path / "project", "extract_features", None)
     end_well(start(tmp_path / "project", "extract_features", None))
     assert written_by(tmp_path / "project", expected) == expected

@@ -104,7 +104,7 @@ def connect(cluster: Cluster) -> None:
     where: dict[str, Any] = {"address": cluster.address}
     if cluster.address is None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        where = {"include_dashboard": False}
+        where = {"address": "local", "include_dashboard": False}  # None would be any cluster of this machine
     try:
         if cluster.address is not None:  # which Ray itself would ask for minutes
             host, _, port = cluster.address.rpartition(":")
