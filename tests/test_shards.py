@@ -181,7 +181,7 @@ def test_blocks_are_read_here_and_by_tasks_of_ray(workspace):
     folder = open_folder("images").absolute()
     ((rows, pixels),) = read_blocks(split, folder, image_input(), 14)
     assert rows == slice(0, 14) and (pixels == expected).all()
-    batch = {name: split[name].to_numpy() for name in split}
+    batch = {str(name): column.to_numpy() for name, column in split.items()}
     assert (decode(batch, folder, image_input())["pixels"] == pixels).all()
 
 
