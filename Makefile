@@ -8,7 +8,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Git hands a hook the index of the commit; tests make repositories of their own.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: repro report check lint types fast test test-cluster test-faults demo verify bench bench-full bench-peers bench-gpu lock audit
+.PHONY: repro report check lint types fast test test-cluster test-faults demo verify bench bench-full bench-peers bench-gpu bench-scale lock audit
 
 # Run what has changed of the pipeline, unless something would stop it later, then show its results.
 repro: $(VENV)/installed
@@ -77,6 +77,11 @@ bench-peers: .venv/installed .venv-peers/installed
 # Try and measure what a GPU does, beside PyTorch: make GPU=1 bench-gpu.
 bench-gpu: $(VENV)/installed-dev .venv-peers/installed
 	python -m bench.gpu
+
+# Measure what engine ray costs, run it on 1, 2 and 4 nodes of this machine, and plan for larger ones in docs/scale.md.
+bench-scale: .venv/installed-dev
+	python -m bench.scale $(IMAGES) --labels-from $(LABELS_FROM)
+	python -m bench.plan
 
 .venv/installed: requirements.txt
 .venv-gpu/installed: requirements-gpu.txt
