@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import keras
 import numpy as np
 import pandas as pd
 
@@ -66,16 +67,20 @@ def write(folder: Path, count: int, row_shape: Sequence[int], dtype: str) -> Pat
     return folder / f"{count}.npy"
 
 
-def training(classifier, through: str, settings: Training, rows: int, dtype: str, folder: Path) -> float:
+def training(
+    classifier: keras.Model, through: str, settings: Training, rows: int, dtype: str, folder: Path
+) -> float:
     """Return the seconds that an image takes in an epoch from what is stored for the layer `through`."""
     shape, ends = classifier.get_layer(through).output.shape[1:], []
-    examples = [
+    train, validation = (
         Examples(pd.DataFrame({"class_index": np.arange(count) % 2}), write(folder, count, shape, dtype))
         for count in (rows, VALIDATION)
-    ]
+    )
     settings = settings.model_copy(update={"epochs": 3})
     store = Store(folder=str(folder), gigabytes=0)
-    train_above(classifier, through, *examples, settings, store, lambda *_: ends.append(time.perf_counter()))
+    train_above(
+        classifier, through, train, validation, settings, store, lambda *_: ends.append(time.perf_counter())
+    )
     return (ends[2] - ends[1]) / (rows + VALIDATION)
 
 
