@@ -27,10 +27,10 @@ from stages.shared.extraction.work import Cluster, ExtractionParameters, OwnPrec
 from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import read_pixels
 from stages.shared.network import conv_base, environment
-from stages.shared.network.conv_base import ARCHITECTURES
-from stages.shared.pipeline.arrays import array_file
+from stages.shared.network.architectures import ARCHITECTURES
+from stages.shared.pipeline.arrays import array_file, dtype_for
 from stages.shared.pipeline.parameters import read_parameters
-from stages.shared.pipeline.splits import read_split
+from stages.shared.pipeline.splits import Place, place_of, read_split
 from stages.shared.store.results import Store
 from stages.shared.training.fit import Examples, Training, train_above
 from stages.shared.training.head import add_head
@@ -59,21 +59,21 @@ def passes(compute: Callable, block: int, size: int) -> float:
     return core_seconds(lambda: [np.asarray(compute(pixels)[0]) for _ in range(BLOCKS)]) / BLOCKS / block
 
 
-def write(folder: Path, count: int, row_shape: Sequence[int], dtype: str) -> Path:
+def write(folder: Path, count: int, row_shape: Sequence[int], precision: str) -> Path:
     """Write an array of generated rows."""
-    values = np.random.default_rng(0).random((count, *row_shape), "float32").astype(dtype)
-    with array_file(folder / f"{count}.npy", (count,), tuple(row_shape), dtype) as array:
-        array.write(range(count), values)
+    values = np.random.default_rng(0).random((count, *row_shape), "float32")
+    with array_file(folder / f"{count}.npy", (count,), tuple(row_shape), precision) as array:
+        array.write(range(count), array.fit(values))
     return folder / f"{count}.npy"
 
 
 def training(
-    classifier: keras.Model, through: str, settings: Training, rows: int, dtype: str, folder: Path
+    classifier: keras.Model, through: str, settings: Training, rows: int, precision: str, folder: Path
 ) -> float:
     """Return the seconds that an image takes in an epoch from what is stored for the layer `through`."""
     shape, ends = classifier.get_layer(through).output.shape[1:], []
     train, validation = (
-        Examples(pd.DataFrame({"class_index": np.arange(count) % 2}), write(folder, count, shape, dtype))
+        Examples(pd.DataFrame({"class_index": np.arange(count) % 2}), write(folder, count, shape, precision))
         for count in (rows, VALIDATION)
     )
     settings = settings.model_copy(update={"epochs": 3})
@@ -98,7 +98,7 @@ def read_from_s3(folder: Path, photos: Path, names: list[str]) -> float:
     with serving_s3(folder, port):
         bucket = open_folder("s3://photos")
         bucket.list_files()
-        return seconds(lambda: [bucket.read(Path(name).name) for name in names]) / len(names)
+        return seconds(lambda: [bucket.read(Place(Path(name).name)) for name in names]) / len(names)
 
 
 def hashing(folder: Path) -> dict[str, float]:
@@ -143,36 +143,37 @@ def main() -> dict[str, object]:
     in_check = passes(own.forward([output]), own.block, parameters.image_size)
     actor = time.process_time() - in_check * own.block * BLOCKS  # the first pass, which compiles, included
     large = conv_base.build(settings.name, SIZE, computes_in=settings.computes_in)
-    own, dtype = OwnPrecision(large), settings.stores_in
+    own, precision = OwnPrecision(large), settings.computes_in
     in_plan = passes(own.forward([output]), own.block, SIZE)
 
     through_default = ARCHITECTURES[settings.name].freeze_through
 
     split = read_split(Path("data/splits/train.csv"))
-    images = split.head(PHOTOS)
-    folder, paths = open_folder(parameters.data.images), images["path"].tolist()
-    pairs = list(zip(paths, images["sha256"], strict=True))
-    decode = core_seconds(lambda: [read_pixels(folder, *pair, parameters) for pair in pairs]) / len(pairs)
+    folder, images = open_folder(parameters.data.images), split.head(PHOTOS).to_dict("records")
+    decode = core_seconds(lambda: [read_pixels(folder, image, parameters) for image in images]) / len(images)
+    paths, places = [image["path"] for image in images], [place_of(image) for image in images]
     found: dict[str, object] = {
         "machine": environment.describe(),
-        "image bytes": sum(len(folder.read(path)) for path in paths) / len(paths),
+        "image bytes": sum(len(folder.read(place)) for place in places) / len(places),
         "row of a split": split.memory_usage(deep=True, index=False).sum() / len(split),
         "features": large.output.shape[1:],
         "activations": large.get_layer(through_default).output.shape[1:],
-        "dtype": dtype,
+        "dtype": dtype_for(precision).name,
         "actor core": actor,
         "pass core": {parameters.image_size: in_check, SIZE: in_plan},
         "decode core": decode,
-        "read": seconds(lambda: [folder.read(path) for path in paths]) / len(paths),
+        "read": seconds(lambda: [folder.read(place) for place in places]) / len(places),
     }
     with TemporaryDirectory() as scratch:
         features = large.output.shape[1:]
-        found["write core"] = core_seconds(lambda: write(Path(scratch), ROWS, features, dtype)) / ROWS
+        found["write core"] = core_seconds(lambda: write(Path(scratch), ROWS, features, precision)) / ROWS
         head = read_parameters(train_head.Parameters).head
         top = read_parameters(fine_tune.Parameters).fine_tune
         classifier = add_head(large, head, 2, head.seed)
         for name, through, how in (("head", output, head), ("top", through_default, top)):
-            found[f"training {name}"] = training(classifier, through, how, TRAIN[name], dtype, Path(scratch))
+            found[f"training {name}"] = training(
+                classifier, through, how, TRAIN[name], precision, Path(scratch)
+            )
         found["read from S3"] = read_from_s3(Path(scratch), Path(parameters.data.images), paths)
     with TemporaryDirectory() as scratch:
         found["dvc add"] = hashing(Path(scratch))

@@ -4,11 +4,11 @@ SimPy (https://simpy.readthedocs.io) keeps the clock. All that runs on a machine
 each of two. What else is wanted by several serves one after another.
 """
 
-from collections.abc import Iterator
 from math import ceil, inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import simpy
+from simpy.events import ProcessGenerator
 
 BLOCKS = 4  # of a table: on_ray.TOGETHER
 
@@ -86,7 +86,7 @@ class Cores:
             self.changed.succeed()
         return job.done
 
-    def _share(self) -> Iterator[simpy.Event]:
+    def _share(self) -> ProcessGenerator:
         while True:
             self.changed, started = self.env.event(), self.env.now
             jobs = sorted(self.jobs, key=lambda job: job.width)  # those that use few leave the others more
@@ -121,7 +121,7 @@ def simulate(parts: list[int], cluster: Cluster, costs: Costs) -> Run:
     machines = [Cores(env, cluster.cores) for _ in range(cluster.machines)]
     gpus = [Line(env) for _ in range(nodes if cluster.gpu else 0)]
 
-    def decode(cores: Cores) -> Iterator[simpy.Event]:
+    def decode(cores: Cores) -> ProcessGenerator:
         yield env.timeout(costs.start)
         while todo:
             images = todo.pop(0)
@@ -130,7 +130,7 @@ def simulate(parts: list[int], cluster: Cluster, costs: Costs) -> Run:
             yield cores.take(images * costs.decode)
             yield ready.put(images)
 
-    def compute(number: int, cores: Cores) -> Iterator[Any]:
+    def compute(number: int, cores: Cores) -> ProcessGenerator:
         yield env.timeout(costs.start)
         yield cores.take(costs.actor)
         while True:
