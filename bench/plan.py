@@ -14,6 +14,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from bench.simulation import BLOCKS, Cluster, Costs, simulate
+from stages.shared.images.image_folder import InS3
 from stages.shared.images.reading import BLOCK
 
 RESULTS = Path(__file__).with_name("scale.json")
@@ -62,7 +63,7 @@ def rate(costs: dict, machines: int, gpu: bool, views: int = 0) -> Rate:
         start=0,
         actor=0,
         table=costs["table"],
-        read=ASSUMED["seconds until S3 gives an image"],
+        read=ASSUMED["seconds until S3 gives an image"] / InS3.readers,
         decode=costs["decode core"],
         compute=passes * each,
         write=costs["write core"] * written / features,
@@ -81,7 +82,7 @@ def rate(costs: dict, machines: int, gpu: bool, views: int = 0) -> Rate:
     table = BLOCKS * cluster.block * machines
     first, whole = (simulate([count * cluster.tasks * table], cluster, work) for count in (1, 2))
     kind, share = max(whole.busy.items(), key=lambda item: item[1])
-    limit = kind if share > 0.7 else "waiting for images"
+    limit = kind if share > 0.7 else f"{kind}, which wait"
     return Rate(cluster.tasks * table / (whole.seconds - first.seconds), limit)
 
 

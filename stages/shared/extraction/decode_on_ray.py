@@ -1,5 +1,7 @@
 """What a task of a Ray Data job does that decodes images: it loads neither TensorFlow nor Keras."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,11 @@ class Refused(Exception):
 
 
 def decode(images: Batch, folder: ImageFolder, image_input: ImageInput) -> Batch:
-    """Add the pixels of the images of a table, (m, size, size, 3) uint8."""
+    """Add the pixels of the images of a table, (m, size, size, 3) uint8. In S3 many are asked for at once."""
     rows = pd.DataFrame(images).to_dict("records")
     try:
-        pixels = [read_pixels(folder, image, image_input) for image in rows]
+        with ThreadPoolExecutor(folder.readers or 1) as pool:
+            pixels = list(pool.map(partial(read_pixels, folder, image_input=image_input), rows))
     except UserError as error:
         raise Refused(str(error)) from None
     return {**images, "pixels": np.stack(pixels)}
