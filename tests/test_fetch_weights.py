@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -14,6 +16,7 @@ from stages.fetch_weights.imagenet import digest_of
 from stages.fetch_weights.packages import PACKAGES
 from stages.shared.network import conv_base
 from tests.conftest import arguments, change, refused, run, states, variables_for
+from tests.keras_host import serving_keras
 
 FILE = Path("data/weights/conv_base.weights.h5")
 
@@ -112,6 +115,56 @@ def test_keras_cache_is_where_the_user_has_it(workspace, monkeypatch):
     base.load_weights(FILE)
     for ours, theirs in zip(base.get_weights(), cached.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.fixture
+def mobilenet(workspace, monkeypatch) -> Iterator[bytes]:
+    """A weights file of MobileNet as Keras's host has it; what is downloaded goes to a folder of the test."""
+    monkeypatch.setenv("KERAS_HOME", "keras")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxy that it first knew
+    network = keras.applications.MobileNet(include_top=False, weights=None, input_shape=(224, 224, 3))
+    with h5py.File("right.h5", "w") as file:
+        save_weights_to_hdf5_group(file, network)
+    content = Path("right.h5").read_bytes()
+    yield content
+    monkeypatch.setattr(urllib.request, "_opener", None)
+
+
+@pytest.mark.slow
+def test_keras_downloads_what_is_not_in_its_cache(workspace, mobilenet, monkeypatch):
+    change(conv_base__name="mobilenet")
+    with serving_keras(workspace, mobilenet) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        run("fetch_weights")
+    assert Path("keras/models/mobilenet_1_0_224_tf_no_top.h5").read_bytes() == mobilenet
+    fetched, right = (
+        conv_base.build("mobilenet", 64),
+        keras.applications.MobileNet(include_top=False, weights=None, input_shape=(224, 224, 3)),
+    )
+    fetched.load_weights(FILE)
+    right.load_weights("right.h5")
+    for ours, theirs in zip(fetched.get_weights(), right.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "reason"),
+    [("resnet50", 0, "hash"), ("mobilenet", 1000, "retrieval incomplete"), ("mobilenet", None, "timed out")],
+)
+@pytest.mark.slow
+def test_what_is_downloaded_is_not_right(workspace, mobilenet, monkeypatch, name, missing, reason):
+    """It has another hash, is cut short, or does not come at all."""
+    monkeypatch.setattr("stages.fetch_weights.imagenet.NO_ANSWER_SECONDS", 2)
+    change(conv_base__name=name)
+    content = None if missing is None else mobilenet
+    with serving_keras(workspace, content, missing or 0) as variables:
+        for variable, value in variables.items():
+            monkeypatch.setenv(variable, value)
+        with refused(f"ImageNet weights of {name}", reason, "keras/models", "conv_base.weights"):
+            run("fetch_weights")
+    kept = list(Path("keras/models").iterdir())
+    assert not FILE.exists() and (not kept or name == "resnet50")  # whose hash Keras asks of a kept file, too
 
 
 @pytest.mark.slow

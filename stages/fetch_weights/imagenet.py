@@ -45,6 +45,7 @@ def load_from_any_source(base: keras.Model, name: str) -> str:
     socket.setdefaulttimeout(NO_ANSWER_SECONDS)
     home = keras_home()
     config._KERAS_DIR = str(home)  # it was hidden when Keras was loaded: stages/__init__.py
+    home.mkdir(parents=True, exist_ok=True)  # without it Keras takes /tmp/.keras, which others may write to
     try:
         known = ARCHITECTURES[name].build(
             include_top=False, weights="imagenet", input_shape=(IMAGE_SIZE, IMAGE_SIZE, 3)
