@@ -53,6 +53,31 @@ def test_bytes_do_not_depend_on_the_source(workspace, vgg16_weights):
     assert FILE.read_bytes() == vgg16_weights.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("vgg19", keras.applications.VGG19),
+        ("inception_v3", keras.applications.InceptionV3),
+        ("resnet50", keras.applications.ResNet50),
+        ("densenet121", keras.applications.DenseNet121),
+        ("efficientnet_v2_b0", keras.applications.EfficientNetV2B0),
+        ("convnext_tiny", keras.applications.ConvNeXtTiny),
+    ],
+)
+@pytest.mark.slow
+def test_a_file_as_keras_publishes_it(workspace, name, build):
+    """In the older format, with the layers' own names; drawn at random, as no package has the real ones."""
+    original = build(include_top=False, weights=None, input_shape=(96, 96, 3))
+    with h5py.File(f"{name}_notop.h5", "w") as file:
+        save_weights_to_hdf5_group(file, original)
+    change(conv_base__name=name, conv_base__weights=f"{name}_notop.h5")
+    run("fetch_weights")
+    base = conv_base.build(name, 96)
+    base.load_weights(FILE)
+    for ours, theirs in zip(base.get_weights(), original.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.slow
 def test_random_weights_are_the_same_each_time(workspace):
     change(conv_base__name="mobilenet", conv_base__weights="random")
