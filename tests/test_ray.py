@@ -23,6 +23,7 @@ from tests.conftest import (
     place_weights,
     refused,
     run,
+    states,
     variables_for,
     write_parameters,
 )
@@ -76,11 +77,11 @@ def on_ray_in(project: Path, copy: Path, stage: str, cluster: LoopbackCluster | 
     return expected
 
 
-def start(folder: Path, stage: str, cluster: LoopbackCluster | None) -> subprocess.Popen:
+def start(folder: Path, stage: str, cluster: LoopbackCluster | None, **others: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", f"stages.{stage}", *arguments(stage)],
         cwd=folder,
-        env=variables_for() | (cluster.variables if cluster else {}),
+        env=variables_for() | (cluster.variables if cluster else {}) | others,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -141,6 +142,22 @@ def test_a_driver_that_was_killed_goes_on(project, cluster, tmp_path, monkeypatc
     said = end_well(start(copy, "extract_features", cluster))
     (from_store,) = re.findall(r"features/train.npy: .*, (\d+) of 160 images from the store", said)
     assert int(from_store) > 0
+    assert written_by(copy, expected) == expected
+
+
+@pytest.mark.cluster
+def test_machines_of_another_kind_than_the_driver_compute_only_where_that_is_allowed(
+    project, cluster, tmp_path
+):
+    """By the instructions that its libraries may use the driver is of another kind."""
+    copy, kind = tmp_path / "project", {"DNNL_MAX_CPU_ISA": "SSE41"}
+    expected = on_ray_in(project, copy, "extract_features", cluster)
+    running = start(copy, "extract_features", cluster, **kind)
+    _, errors = running.communicate(timeout=600)
+    assert running.returncode == 1 and states(errors, "different kinds", "ray.mixed_machines")
+    assert not list(copy.glob("data/features/*"))
+    write_parameters(copy, {"ray.mixed_machines": True}, copy / "params.yaml")
+    end_well(start(copy, "extract_features", cluster, **kind))
     assert written_by(copy, expected) == expected
 
 
