@@ -7,12 +7,12 @@ from pathlib import Path
 import keras
 
 from stages.shared.images import decoding, fit, opening, reading
-from stages.shared.network import conv_base, environment, inference, precision
+from stages.shared.network import architectures, conv_base, environment, inference, precision
 from stages.shared.pipeline import arrays
 from stages.shared.store.fingerprint import take_fingerprint
 
 # Whose code decides about the last bit.
-MODULES = (arrays, conv_base, decoding, fit, inference, opening, reading)
+MODULES = (architectures, arrays, conv_base, decoding, fit, inference, opening, reading)
 
 
 def fingerprint_base(base: keras.Model, weights: Path, module: str, parameters: Iterable[str | int]) -> bytes:
