@@ -254,9 +254,10 @@ def test_more_than_two_classes(tmp_path):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_conv_base_and_head_is_made_of_known_parts(name):
     kinds = set(model_file.kinds_of(json.loads(build(name, 96, "rescale").to_json())))
+    base = build(name, 96)
     for pooling in ("flatten", "average"):
         head = Head(pooling=pooling, units=2, dropout=0.1)
-        kinds.update(model_file.kinds_of(json.loads(add_head(build(name, 96), head, 3, 0).to_json())))
+        kinds.update(model_file.kinds_of(json.loads(add_head(base, head, 3, 0).to_json())))
     assert {kind for kind in kinds if kind.rpartition(".")[0] not in model_file.MODULES} <= model_file.CLASSES
 
 
