@@ -57,6 +57,8 @@ def load_from_any_source(base: keras.Model, name: str) -> str:
             f"{install}put the file that it names into {home / 'models'}, or set "
             "conv_base.weights to the path of a Keras weights file."
         ) from None
+    finally:
+        socket.setdefaulttimeout(None)
     base.set_weights(known.get_weights())
     return "keras.applications"
 
