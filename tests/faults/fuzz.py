@@ -217,6 +217,7 @@ def read_labels(content: bytes) -> str:
 
 
 def write_seeds_of_tars() -> list[bytes]:
+    Path("images").mkdir(exist_ok=True)
     seeds = []
     for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         for names in (["a.png", "b.png"], ["cat/é.png", f"dog/{'long' * 60}.png", "dog/.hidden"]):
