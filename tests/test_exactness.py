@@ -16,6 +16,7 @@ from stages.extract_views.augmentation import Augmentation, AugmentedView
 from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import BLOCK, read_blocks, read_pixels
 from stages.shared.network import conv_base, model_file
+from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.network.freeze_point import freeze
 from stages.shared.network.inference import forward
 from stages.shared.network.precision import describe_processor, multiplies_bfloat16_fast
@@ -161,6 +162,7 @@ THREADS = """
 import stages, hashlib, sys
 import keras, numpy, tensorflow
 from stages.extract_views.augmentation import Augmentation, AugmentedView
+from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.network.conv_base import build
 from stages.shared.network.inference import forward
 tensorflow.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
@@ -170,8 +172,8 @@ drawn = Augmentation(
     zoom=0.2, horizontal_flip=True, fill="nearest"
 )
 images = AugmentedView(drawn, 0).draw(pixels, list("0123456789abcdefghijklmnopqrstuv"))
-for name in ("vgg16", "xception", "mobilenet"):
-    for precision in ("float32", "bfloat16"):
+for name in ARCHITECTURES:
+    for precision in ("float32", "bfloat16") if name in ("vgg16", "xception", "mobilenet") else ("float32",):
         keras.utils.set_random_seed(0)
         base = build(name, 96, computes_in=precision)
         features = numpy.asarray(forward(base, [base.layers[-1].name])(images)[0])
@@ -195,7 +197,8 @@ def test_no_row_depends_on_the_number_of_cores():
     )
     fast = multiplies_bfloat16_fast(describe_processor())
     same = [found for found in zip(one, three, strict=True) if fast or "float32" in found[0]]
-    assert len(same) == (6 if fast else 3) and all(first == second for first, second in same)
+    assert len(same) == len(ARCHITECTURES) + (3 if fast else 0)
+    assert all(first == second for first, second in same)
 
 
 @pytest.mark.parametrize("set_by_user, found", [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
