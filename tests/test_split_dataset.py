@@ -15,7 +15,7 @@ from PIL import Image
 
 from stages.extract_features import check_complete
 from stages.shared.images.image_folder import open_folder
-from stages.shared.pipeline.splits import SPLITS
+from stages.shared.pipeline.splits import COLUMNS, SPLITS, read_split
 from stages.split_dataset import groups
 from stages.split_dataset.assignment import Split, assign
 from stages.split_dataset.groups import place
@@ -535,7 +535,10 @@ def test_groups_stay_whole(workspace, capsys, group_by, shares):
     groups = pd.Series(splits).value_counts()
     assert report()["groups"] == {name: groups[name] for name in SPLITS}
     assert report()["joined_groups"] == 0
-    assert list(pd.read_csv("data/splits/train.csv").columns) == ["path", "label", "class_index", "sha256"]
+    train_split = read_split(Path("data/splits/train.csv"))
+    assert list(train_split) == [*COLUMNS, "group"]
+    assert train_split["group"].str.endswith(tuple("0123456789")).all()
+    assert train_split["group"].nunique() == groups["train"]
     if shares == (20, 10, 10):
         assert groups.to_dict() == {"train": 10, "validation": 5, "test": 5}
     if shares == (None, 9, 9):
@@ -613,6 +616,9 @@ def test_groups_with_identical_images_stay_together(workspace, shares):
     assert after["animal1"] == after["animal12"] == after["animal4"]
     assert report()["joined_groups"] == 2
     assert sum(report()["groups"].values()) == 18
+    table = pd.concat(read_split(Path(f"data/splits/{name}.csv")) for name in SPLITS)
+    joined = table[[animal_of(path) in ("animal1", "animal12", "animal4") for path in table["path"]]]
+    assert set(joined["group"]) == {"animal1"}
     if test == 0.25:
         assert len({before[name] for name in ("animal1", "animal12", "animal4")}) == 3
         assert after == before | dict.fromkeys(("animal12", "animal4"), before["animal1"])

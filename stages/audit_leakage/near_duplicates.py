@@ -20,11 +20,10 @@ from stages.shared.images.decoding import decode
 from stages.shared.images.image_folder import ImageFolder
 from stages.shared.images.opening import opened
 from stages.shared.images.reading import read_unchanged
-from stages.shared.pipeline.arrays import StoredArray, open_array
+from stages.shared.pipeline.averages import average_features
 from stages.shared.pipeline.parameters import Section
 
 BLOCK = 1024  # images compared with as many others at a time
-READ = 32  # images whose features are in memory at a time
 SIDE = 32  # pixels of the image that is hashed
 MIRRORED = np.uint64(0x5555_5555_5555_5555)  # the bits of odd horizontal frequencies
 
@@ -61,13 +60,8 @@ def read_directions(features: Path, splits: dict[str, pd.DataFrame]) -> dict[str
     all images have in common would make any two similar. Raises UserError as StoredArray does.
     Source of the roots: Arandjelović and Zisserman, Three Things Everyone Should Know (2012).
     """
-    shape = open_array(features / "train.npy").shape[1:]
-    roots = {}
-    for name, split in splits.items():
-        array = StoredArray(features / f"{name}.npy", len(split), shape)
-        blocks = np.split(np.arange(len(split)), range(READ, len(split), READ))
-        averages = [array.read(0, rows).mean(axis=(1, 2), dtype="float32") for rows in blocks]
-        roots[name] = np.sqrt(np.concatenate(averages))
+    averages = average_features(features, {"train": splits["train"], **splits})
+    roots = {name: np.sqrt(vectors) for name, vectors in averages.items()}
     centre = roots["train"].mean(axis=0)
     return {name: normalized(vectors - centre) for name, vectors in roots.items()}
 

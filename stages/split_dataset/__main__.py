@@ -9,7 +9,7 @@ from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
 from stages.shared.pipeline.image_input import White16Bit
 from stages.shared.pipeline.parameters import Sections, check_sections, read_parameters
-from stages.shared.pipeline.splits import COLUMNS, SHARD_COLUMNS, SPLITS
+from stages.shared.pipeline.splits import COLUMNS, GROUP_COLUMN, SHARD_COLUMNS, SPLITS
 from stages.shared.store.results import Store
 from stages.split_dataset.assignment import Split, assign, count, deviation
 from stages.split_dataset.checks import check_images, check_labels
@@ -36,9 +36,9 @@ def main(*, splits: Path, unused: Path, metrics: Path) -> None:
 
     Reads:  the images in data.images, and the CSV file of labels if there is one
     Writes: splits/{train,validation,test}.csv, with path, label, class_index (int64) and sha256, a row
-            an image, sorted by path, and where there are shards shard, offset and length; unused (.csv),
-            with path and reason of every other file; metrics (.json): images per split and class, and
-            what is left out or repeated
+            an image, sorted by path, with split.group_by also group, and where there are shards shard, offset
+            and length; unused (.csv), with path and reason of every other file; metrics (.json): images per
+            split and class, and what is left out or repeated
     """
     parameters = read_parameters(Parameters)
     check_sections(SECTIONS)
@@ -54,10 +54,11 @@ def main(*, splits: Path, unused: Path, metrics: Path) -> None:
     left_over = table["path"][table["split"] == "none"]
     reasons = {**others, **bad, **dict.fromkeys(left_over, "left over by the split")}
 
+    written = table if split.group_by is None else table.assign(group=table["key"])
+    columns = [name for name in (*COLUMNS, *GROUP_COLUMN, *SHARD_COLUMNS) if name in written]
     for name in SPLITS:
-        rows = table[table["split"] == name]
         with atomic_write(splits / f"{name}.csv") as file:
-            rows[[name for name in (*COLUMNS, *SHARD_COLUMNS) if name in rows]].to_csv(file, index=False)
+            written.loc[table["split"] == name, columns].to_csv(file, index=False)
     with atomic_write(unused) as file:
         pd.DataFrame(sorted(reasons.items()), columns=["path", "reason"]).to_csv(file, index=False)
     report = {

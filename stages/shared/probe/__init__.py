@@ -1,0 +1,1 @@
+"""A linear probe: what can be asked of stored features in seconds."""
