@@ -1,7 +1,6 @@
 """Run every image once through the conv base and store what comes out, its features.
 
-The same pass stores the activations of validation and test images at the base's default freeze
-point, for extract_views.
+The same pass stores the activations at the base's default freeze point, for extract_views.
 """
 
 from pathlib import Path
@@ -27,7 +26,7 @@ def main(
     Reads:  splits/{train,validation,test}.csv, unused (.csv), the images that they name, weights
             (.weights.h5)
     Writes: features/{train,validation,test}.npy, each (n, height, width, channels), VGG16 at 150
-            pixels: (n, 4, 4, 512); activations/{validation,test}.npy, there (n, 9, 9, 512). All
+            pixels: (n, 4, 4, 512); activations/{train,validation,test}.npy, there (n, 9, 9, 512). All
             float16 from a base in bfloat16 or float16 and float32 from a float32 one; row i belongs
             to row i of the split's CSV.
     """
@@ -37,9 +36,7 @@ def main(
     output, default = base.layers[-1].name, ARCHITECTURES[parameters.conv_base.name].freeze_through
     extractions = []
     for name in SPLITS:
-        files = {output: features / f"{name}.npy"}
-        if name != "train":
-            files[default] = activations / f"{name}.npy"
+        files = {output: features / f"{name}.npy", default: activations / f"{name}.npy"}
         extractions.append(Extraction(files, read_split(splits / f"{name}.csv")))
     store_outputs(base, weights, extractions, parameters)
     return [base]

@@ -1,16 +1,19 @@
 """A view is what ImageDataGenerator's words mean, and a function of seed, view and content."""
 
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 from keras.src.legacy.preprocessing.image import apply_affine_transform
 
 from stages.extract_views.augmentation import Augmentation, AugmentedView, draw_warp
+from tests.conftest import change, run
 
 NOTEBOOK = Augmentation(
     seed=0,
     views=1,
+    include_original=False,
     precision="base",
     rotation_degrees=40,
     width_shift=0.2,
@@ -110,3 +113,29 @@ def test_draws_fill_their_range_evenly():
         angles.append(np.rad2deg(np.arctan2(warp[3], warp[0])))
     counts, _ = np.histogram(angles, bins=8, range=(-40, 40))
     assert counts.sum() == 2000 and counts.min() > 190 and counts.max() < 310
+
+
+VIEWS = [Path("data/views/features.npy"), Path("data/views/activations.npy")]
+
+
+def test_the_original_among_the_views_is_a_copy_and_the_others_are_drawn_as_without_it(extracted, capsys):
+    originals = [Path("data/features/train.npy"), Path("data/default_activations/train.npy")]
+    found = [np.load(file) for file in VIEWS]
+    for of_views, original in zip(found, originals, strict=True):
+        np.testing.assert_array_equal(of_views[0], np.load(original))
+    capsys.readouterr()
+    change(augmentation__include_original=False)
+    run("extract_views")
+    assert capsys.readouterr().out.count("0 of 28 images from the store") == 2
+    for of_views, other in zip(found, map(np.load, VIEWS), strict=True):
+        np.testing.assert_array_equal(other[1], of_views[1])
+        assert not np.array_equal(other[0], of_views[0])
+
+
+def test_the_original_at_another_freeze_point_is_what_a_view_without_a_change_is(extracted):
+    names = ("rotation_degrees", "width_shift", "height_shift", "shear_degrees", "zoom")
+    change(**{f"augmentation__{name}": 0 for name in names})
+    change(augmentation__horizontal_flip=False, fine_tune__freeze_through="block3_pool")
+    run("extract_views")
+    for original, view in map(np.load, VIEWS):
+        np.testing.assert_array_equal(original, view)

@@ -41,6 +41,7 @@ def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     classifier.compile(keras.optimizers.RMSprop(rate), loss="binary_crossentropy", jit_compile=False)
     augmentation = read_parameters(Augmented).augmentation
+    assert augmentation.include_original and 1 < augmentation.views < training.epochs
     images = split.to_dict("records")
     pixels = np.stack([read_pixels(open_folder("images"), image, image_input(64)) for image in images])
     labels = split["class_index"].to_numpy("float32")
@@ -49,7 +50,9 @@ def train_end_to_end(classifier: keras.Model, through: str, training) -> None:
         order = np.random.default_rng((training.seed, epoch)).permutation(len(split))
         for start in range(0, len(split), training.batch_size):
             rows = order[start : start + training.batch_size]
-            images = AugmentedView(augmentation, view).draw(pixels[rows], split["sha256"][rows].tolist())
+            images = pixels[rows].astype("float32")
+            if view > 0:
+                images = AugmentedView(augmentation, view).draw(images, split["sha256"][rows].tolist())
             classifier.train_on_batch(images, labels[rows, np.newaxis])
 
 
@@ -168,7 +171,7 @@ from stages.shared.network.inference import forward
 tensorflow.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
 pixels = numpy.random.default_rng(0).integers(0, 256, (32, 96, 96, 3)).astype("uint8")
 drawn = Augmentation(
-    seed=0, views=1, precision="base", rotation_degrees=40, width_shift=0.2, height_shift=0.2, shear_degrees=0.2,
+    seed=0, views=1, include_original=False, precision="base", rotation_degrees=40, width_shift=0.2, height_shift=0.2, shear_degrees=0.2,
     zoom=0.2, horizontal_flip=True, fill="nearest"
 )
 images = AugmentedView(drawn, 0).draw(pixels, list("0123456789abcdefghijklmnopqrstuv"))

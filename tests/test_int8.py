@@ -54,6 +54,7 @@ def extracted_once(build_once, vgg16_weights) -> Path:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             write_parameters(folder, {**TINY, "image_size": SIZE, "augmentation.views": 2})
+            change(augmentation__include_original=False)
             names = [f"{label}/{number}.png" for label in ("apple", "pear") for number in range(IMAGES)]
             draw_images(folder / "images", names)
             change(split__train=None, split__validation=2, split__test=2)

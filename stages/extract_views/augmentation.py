@@ -20,6 +20,7 @@ from stages.shared.store.fingerprint import code_digest
 class Augmentation(Section):
     seed: int = Field(ge=0, description="a whole number, 0 or more")
     views: int = Field(ge=1, le=1000, description="a whole number from 1 to 1000")
+    include_original: bool = Field(description="true or false")
     precision: Literal["auto", "int8", "base"] = Field(description="auto, int8 or base")
     rotation_degrees: float = Field(ge=0, le=180, description="degrees from 0 to 180")
     width_shift: float = Field(ge=0, lt=1, description="a fraction of the width, at least 0 and below 1")

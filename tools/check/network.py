@@ -102,7 +102,7 @@ def warn_of_full_disk(base: keras.Model, images: Mapping[str, float], findings: 
         )
     )
     train, others = images["train"], images["validation"] + images["test"]
-    values = train * (features + views * (features + activations)) + others * (
+    values = train * (features + default + views * (features + activations)) + others * (
         features + default + activations
     )
     try:

@@ -4,11 +4,12 @@ What the store has is taken from there, and an engine computes the other rows, b
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import keras
@@ -32,7 +33,7 @@ from stages.shared.extraction.work import (
 )
 from stages.shared.images.image_folder import ImageFolder, open_folder
 from stages.shared.images.reading import BLOCK, read_unchanged
-from stages.shared.pipeline.arrays import ArrayFile, array_file
+from stages.shared.pipeline.arrays import ArrayFile, StoredArray, array_file
 from stages.shared.pipeline.splits import place_of
 from stages.shared.store.known import SHA256, find_known
 from stages.shared.store.results import Store
@@ -44,13 +45,15 @@ class Extraction(NamedTuple):
     """What is wanted of a split: a file for each of some layers.
 
     The arrays are (n, …) in the split's order, or (views, n, …) where `views` are given. `passes` computes them,
-    or TensorFlow in the base's own precision.
+    or TensorFlow in the base's own precision. What layers give in the first view may be there: in `first_view`, files
+    of arrays (n, …).
     """
 
     files: dict[str, Path]
     split: pd.DataFrame
     views: Sequence[View] | None = None
     passes: Passes | None = None
+    first_view: Mapping[str, Path] = MappingProxyType({})
 
 
 def store_outputs(
@@ -80,7 +83,8 @@ def store_outputs(
                     progress.update(images)
     for extraction, part in zip(extractions, parts, strict=True):
         for layer, file in extraction.files.items():
-            report(file, part.arrays[layer], part.held[layer])
+            copied = len(extraction.split) if layer in extraction.first_view else 0
+            report(file, part.arrays[layer], part.held[layer][copied:])
 
 
 def begin(
@@ -90,8 +94,8 @@ def begin(
     parameters: ExtractionParameters,
     stack: ExitStack,
 ) -> Part:
-    """Begin the files of `extraction`, which `stack` completes, and fill in what the store has."""
-    files, split, views, passes = extraction
+    """Begin the files of `extraction`, which `stack` completes, and fill in what is there and what the store has."""
+    files, split, views, passes, first_view = extraction
     passes, versions = passes or OwnPrecision(base), views or [AsItIs()]
     leading = (len(split),) if views is None else (len(views), len(split))
     fingerprint = fingerprint_passes(base, weights, passes, parameters)
@@ -107,7 +111,11 @@ def begin(
             version, image = divmod(row, len(split))
             return key(layer, version, digests[image])
 
-        held[layer] = take_stored(arrays[layer], key_of, store)
+        held[layer] = np.zeros(arrays[layer].rows, dtype=bool)
+        if layer in first_view:
+            held[layer][: len(split)] = True
+            copy_rows(StoredArray(first_view[layer], len(split), shape), arrays[layer])
+        take_stored(arrays[layer], held[layer], key_of, store)
     return Part(passes, split, versions, key, arrays, held, store)
 
 
@@ -125,11 +133,18 @@ def check_unchanged(part: Part, folder: ImageFolder, store: Store) -> None:
             deque(pool.map(partial(read_unchanged, folder), others), 0)
 
 
-def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> np.ndarray:
-    """Fill the rows of `array` that `store` has under `key`; return which these are, (rows,) bool."""
-    held, used = np.zeros(array.rows, dtype=bool), []
-    for first in range(0, array.rows, BLOCK):
-        rows = range(first, min(first + BLOCK, array.rows))
+def copy_rows(source: StoredArray, target: ArrayFile) -> None:
+    """Write the rows of `source` to the first places of `target`; raises UserError as StoredArray does."""
+    for first in range(0, source.rows, BLOCK):
+        rows = range(first, min(first + BLOCK, source.rows))
+        target.write(rows, source.read(0, rows))
+
+
+def take_stored(array: ArrayFile, held: np.ndarray, key: Callable[[int], bytes], store: Store) -> None:
+    """Fill the rows of `array` that `store` has under `key`, and mark them in `held`, (rows,) bool; it marks others."""
+    used, absent = [], np.flatnonzero(~held)
+    for first in range(0, len(absent), BLOCK):
+        rows = absent[first : first + BLOCK].tolist()
         keys = [key(row) for row in rows]
         found = {row: value for row, value in zip(rows, store.read(keys), strict=True) if value is not None}
         if found:
@@ -138,10 +153,9 @@ def take_stored(array: ArrayFile, key: Callable[[int], bytes], store: Store) -> 
             held[list(found)] = True
             used += [key for row, key in zip(rows, keys, strict=True) if row in found]
     store.mark_used(used)
-    return held
 
 
 def report(file: Path, array: ArrayFile, held: np.ndarray) -> None:
-    """Say what was written to `file`, and how many of its rows the store had."""
+    """Say what was written to `file`, and how many of the rows that were not copied the store had."""
     shape = (*array.leading, *array.row_shape)
     print(f"{file}: {shape} {array.dtype}, {np.count_nonzero(held)} of {held.size} images from the store")
