@@ -25,8 +25,8 @@ def main(
 
     Reads:  splits/{train,validation,test}.csv, unused (.csv), the images that they name, weights
             (.weights.h5)
-    Writes: features/{train,validation,test}.npy, each (n, height, width, channels), VGG16 at 150
-            pixels: (n, 4, 4, 512); activations/{train,validation,test}.npy, there (n, 9, 9, 512). All
+    Writes: features/{train,validation,test}.npy, each (n, height, width, channels), VGG16 at 224
+            pixels: (n, 7, 7, 512); activations/{train,validation,test}.npy, there (n, 14, 14, 512). All
             float16 from a base in bfloat16 or float16 and float32 from a float32 one; row i belongs
             to row i of the split's CSV.
     """

@@ -42,9 +42,9 @@ def main(
     Reads:  splits/{train,validation,test}.csv, the images that they name, weights (.weights.h5),
             train_features (.npy) and default_activations/{train,validation,test}.npy, each (n, height,
             width, channels)
-    Writes: views/features.npy, (views, n, height, width, channels), VGG16 at 150 pixels: (views, n,
-            4, 4, 512); views/activations.npy, the same at the freeze point, there (views, n, 9, 9, 512);
-            views/validation_activations.npy and test_activations (.npy), there (n, 9, 9, 512): a file of
+    Writes: views/features.npy, (views, n, height, width, channels), VGG16 at 224 pixels: (views, n,
+            7, 7, 512); views/activations.npy, the same at the freeze point, there (views, n, 14, 14, 512);
+            views/validation_activations.npy and test_activations (.npy), there (n, 14, 14, 512): a file of
             its own, which is small enough to share. Rows and dtype as in extract_features.
             The views are computed as augmentation.precision says, all else in the base's own precision.
     """
