@@ -38,6 +38,8 @@ TINY = {
     "image_size": 64,
     "conv_base.precision": "float32",
     "augmentation.views": 2,
+    "cross_validation.folds": 2,
+    "cross_validation.repeats": 1,
     "head.units": 8,
     "head.epochs": 2,
     "augmented.units": 8,
@@ -331,7 +333,14 @@ def make_repository(folder: Path) -> None:
     assert reproduce(folder) == set(PIPELINE["stages"]) and not (folder / "data/raw/elpv").exists()
     commit(folder)
     write_parameters(folder, {"head.units": 4}, folder / "params.yaml")
-    assert reproduce(folder) == {"train_head", "evaluate", "draw_plots", "report", "model_card"}
+    assert reproduce(folder) == {
+        "train_head",
+        "cross_validate",
+        "evaluate",
+        "draw_plots",
+        "report",
+        "model_card",
+    }
     run_in(folder, "git", "checkout", "--quiet", ".")
     assert reproduce(folder) == set()
 

@@ -108,7 +108,7 @@ def test_an_empty_clone_takes_only_what_it_needs_and_gives_what_it_computes(repo
     assert (c / "metrics/report.html").exists()  # the images are here too now, as the report shows some
 
     set_head_units(c, 3)  # which nobody has run
-    ran = {"train_head", "evaluate", "draw_plots", "report", "model_card"}
+    ran = {"train_head", "cross_validate", "evaluate", "draw_plots", "report", "model_card"}
     assert reproduce_pulling(c) == ran
     assert not any((c / output).exists() for output in LOCAL)
     commit(c)
@@ -216,7 +216,7 @@ def test_queued_experiments_share_the_features(repository, tmp_path):
     names = ["grid-1", "grid-2"]
     for name, ran in zip(
         names,
-        ({"model_card"}, {"train_head", "evaluate", "draw_plots", "report", "model_card"}),
+        ({"model_card"}, {"train_head", "cross_validate", "evaluate", "draw_plots", "report", "model_card"}),
         strict=True,
     ):
         logs = run_in(project, "dvc", "queue", "logs", name)

@@ -3,8 +3,9 @@
     python -m tools.compare REV [REV2]    REV2 is the workspace where it is left out
 
 Says for each model what `dvc metrics diff` cannot: how sure the accuracies are, and whether their
-difference could be chance. Reads git's history and DVC's cache or remote; the workspace stays as it
-is. Draws the images that flipped, from wrong to right and from right to wrong, in compare.png.
+difference could be chance. So it does of cross-validation, where both have the same folds. Reads git's
+history and DVC's cache or remote; the workspace stays as it is. Draws the images that flipped, from wrong
+to right and from right to wrong, in compare.png.
 """
 
 import argparse
@@ -21,7 +22,9 @@ from dvc_data.index import DataIndexError
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
+from stages.shared.evaluation import resampled
 from stages.shared.evaluation.intervals import mcnemar, wilson
+from stages.shared.evaluation.resampled import corrected_interval, corrected_p_value
 from stages.shared.images.decoding import decode
 from stages.shared.images.opening import opened
 from stages.shared.pipeline.command import UserError
@@ -32,6 +35,7 @@ MODELS = ("head", "augmented", "fine_tuned")
 IMAGE = ["sha256", "copy", "label"]  # what an image is, wherever it lies
 SHOWN = 6  # flipped images of each kind and model in the picture
 PICTURE = Path("compare.png")
+FOLDS = "metrics/cross_validation.csv"
 
 
 def main(before: str, after: str | None) -> None:
@@ -48,6 +52,12 @@ def main(before: str, after: str | None) -> None:
             print(f"  The test splits differ: {len(old)} and {len(new)} images, {len(both)} in both.")
         print(f"  {describe_difference(both)}")
         flipped[model] = both[right(both, "_before") != right(both, "_after")]
+    print("cross-validation:")
+    try:
+        for sentence in describe_folds(*(read_folds(files[rev]) for rev in (before, after))):
+            print(f"  {sentence}")
+    except UserError as missing:  # in a revision of before there was any
+        print(f"  {missing}")
     if any(map(len, flipped.values())):
         try:
             picture = draw(flipped, files[after])
@@ -103,6 +113,16 @@ def read_table(files: Files, path: str, columns: list[str]) -> pd.DataFrame:
     return table
 
 
+def read_folds(files: Files) -> pd.DataFrame:
+    """Return a row a fold: images, a digest of which it held out, learnt and held_out, and each model's accuracy."""
+    figures = ["learnt", "held_out", *(f"{model}_accuracy" for model in resampled.MODELS)]
+    table = read_table(files, FOLDS, ["images", *figures])
+    table[figures] = table[figures].apply(pd.to_numeric, errors="coerce")
+    if len(table) < 2 or not (table[figures] >= 0).all(axis=None):
+        raise unreadable(files, FOLDS, "it has no figures of two folds or more")
+    return table[["images", *figures]]
+
+
 def unreadable(files: Files, path: str, fault: str) -> UserError:
     return UserError(
         f"{files.rev or 'the workspace'} has a {path} that no run has written ({fault}): run the pipeline at "
@@ -144,6 +164,26 @@ def describe_difference(both: pd.DataFrame) -> str:
     )
     verdict = "no evidence of a difference" if p > 0.05 else "more than chance explains"
     return f"{amount} (corrected {gained}, spoiled {lost}), p = {p:.2g}: {verdict}."
+
+
+def describe_folds(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    """Return sentences on what probe and head reach on the folds that both have."""
+    if not before["images"].equals(after["images"]):
+        return ["The folds differ in images, labels or draw: there is no pairing."]
+    sizes, said = (before["learnt"].to_numpy(), before["held_out"].to_numpy()), []
+    for model in resampled.MODELS:
+        old, new = (table[f"{model}_accuracy"].to_numpy() for table in (before, after))
+        if (old == new).all():
+            said.append(f"{model}: {old.mean():.3f}, the same on each of {len(old)} folds.")
+            continue
+        low, high = corrected_interval(new - old, *sizes)
+        p = corrected_p_value(new - old, *sizes)
+        verdict = "no evidence of a difference" if p > 0.05 else "more than chance explains"
+        said.append(
+            f"{model}: {old.mean():.3f} to {new.mean():.3f} on {len(old)} folds, {(new - old).mean():+.3f} "
+            f"(95 % interval {low:+.3f} to {high:+.3f}), p = {p:.2g}: {verdict}."
+        )
+    return said
 
 
 def draw(flipped: dict[str, pd.DataFrame], files: Files) -> Figure:

@@ -29,6 +29,7 @@ class Parameters(ImageInput):
     split: Values
     conv_base: Values
     leakage: Values
+    cross_validation: Values
     augmentation: Values
     head: Values
     augmented: Values

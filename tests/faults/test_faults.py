@@ -18,7 +18,7 @@ from tests.faults.fuzz import KINDS, try_fuzz
 from tests.faults.trying import STORE, Try, Undisturbed, hash_files, read_lock
 
 pytestmark = pytest.mark.slow
-LATE = "train_head evaluate draw_plots report model_card".split()
+LATE = "train_head cross_validate evaluate draw_plots report model_card".split()
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
@@ -26,7 +27,7 @@ class Probe(NamedTuple):
 
     mean: np.ndarray  # (channels,) float64
     deviation: np.ndarray
-    model: LogisticRegression
+    model: LogisticRegression | DummyClassifier
     classes: int
 
     def predict(self, features: np.ndarray) -> np.ndarray:
@@ -77,8 +78,11 @@ def fit_with(features: np.ndarray, labels: np.ndarray, classes: int, model: Logi
     """Return the probe that is `model`, trained on the standardized `features`."""
     mean, deviation = features.mean(axis=0, dtype="float64"), features.std(axis=0, dtype="float64")
     deviation[deviation == 0] = 1  # a filter that answers to none of the images
-    model.fit((features - mean) / deviation, labels)
-    return Probe(mean, deviation, model, classes)
+    chosen = (
+        model if labels.min() < labels.max() else DummyClassifier()
+    )  # which names the only class that it saw
+    chosen.fit((features - mean) / deviation, labels)
+    return Probe(mean, deviation, chosen, classes)
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
