@@ -34,8 +34,8 @@ from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
 from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import predict_classes
-from stages.shared.pipeline.json_and_csv import MEASURES
-from stages.shared.pipeline.splits import read_class_names, read_split
+from stages.shared.pipeline.json_and_csv import MEASURES, SUSPECTS
+from stages.shared.pipeline.splits import SPLITS, read_class_names, read_split
 from stages.shared.reporting import sentences
 from stages.shared.reporting.thumbnails import as_uri, on_image, overlay
 from stages.shared.training.head import Head, add_head
@@ -146,6 +146,11 @@ def test_the_page_says_what_evaluate_found(inside):
         assert sentences.describe_difference(**pair) in text
     leakage = json.loads(Path("metrics/leakage.json").read_text())
     assert sentences.describe_leakage(leakage, evaluation, images=12) in text
+    label_audit = json.loads(Path("metrics/label_audit.json").read_text())
+    for said in sentences.describe_labels(label_audit, {"train": 21, "validation": 12, "test": 12}):
+        assert said in text
+    for _, image in pd.read_csv("data/label_audit/suspects.csv").head(12).iterrows():
+        assert f"rather {image['suggested']} ({image['probability_of_suggested']:.3f})?" in text
     assert states(text, "45 images of 3 classes", "21 to learn from", "12 to watch", "12 for the test")
 
 
@@ -229,6 +234,9 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     truth = test["class_index"].to_numpy()
     probabilities = np.roll(np.eye(classes, dtype="float32"), shift, axis=1)[truth]
     Path("metrics/leakage.json").write_text(json.dumps({"test_images": len(test)}))
+    Path("metrics/label_audit.json").write_text(json.dumps({"suspects": dict.fromkeys(SPLITS, 0)}))
+    Path("data/label_audit").mkdir()
+    pd.DataFrame(columns=list(SUSPECTS)).to_csv("data/label_audit/suspects.csv", index=False)
     threshold = 0.5 if classes == 2 else None
     evaluation = {}
     tables = Path("data/evaluation")

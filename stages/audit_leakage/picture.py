@@ -3,19 +3,14 @@
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
-from stages.shared.images.decoding import decode
 from stages.shared.images.image_folder import ImageFolder
-from stages.shared.images.opening import opened
-from stages.shared.images.reading import read_unchanged
+from stages.shared.pictures.tiles import read, show
 from stages.shared.pipeline.files import atomic_write
 
 SHOWN = 12  # pairs
 PAIRS_A_LINE = 3
-PIXELS = 300  # of an image
 
 
 def draw(pairs: pd.DataFrame, folder: ImageFolder, white_16_bit: int, picture: Path) -> None:
@@ -38,20 +33,3 @@ def draw(pairs: pd.DataFrame, folder: ImageFolder, white_16_bit: int, picture: P
         show(right, other, read(other, folder, white_16_bit), f"{pair['differing_bits']} of 64 bits differ")
     with atomic_write(picture) as file:
         figure.savefig(file, dpi=100)
-
-
-def read(image: pd.Series, folder: ImageFolder, white_16_bit: int) -> Image.Image:
-    """Return `image`, a row of the table of near-duplicates, in PIXELS at most; raises as read_unchanged does."""
-    with opened(read_unchanged(folder, image)) as file:
-        pixels = decode(file, white_16_bit)
-        pixels.thumbnail((PIXELS, PIXELS))
-        return pixels.copy()
-
-
-def show(axes: Axes, image: pd.Series, pixels: Image.Image, note: str) -> None:
-    """Draw the `pixels` of `image` under its split, label and name."""
-    axes.imshow(pixels)
-    axes.set_axis_off()
-    label, name = (text if len(text) <= 30 else f"…{text[-29:]}" for text in (image["label"], image["path"]))
-    title = f"{image['split']}: {label}\n{name}\n{note}"
-    axes.set_title(title, fontsize=8, parse_math=False)  # names may have dollar signs

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from stages.report.charts import draw_all
-from stages.report.examples import choose_samples, look
+from stages.report.examples import choose_samples, look, show_suspects
 from stages.report.page import render
 from stages.report.results import describe, read_results
 from stages.shared.images.image_folder import ImagesFolder, open_folder
@@ -30,17 +30,19 @@ class Parameters(ImageInput):
     conv_base: Values
 
 
-def main(*, splits: Path, metrics: Path, tables: Path, heat_maps: Path, report: Path) -> None:
+def main(*, splits: Path, suspects: Path, metrics: Path, tables: Path, heat_maps: Path, report: Path) -> None:
     """Write the page.
 
-    Reads:  splits/{train,test}.csv, the images that they name, metrics/{split,leakage,evaluation}.json,
+    Reads:  splits/{train,test}.csv, suspects (.csv), the images that they name, metrics/{split,leakage,label_audit,evaluation}.json,
             metrics/{head,augmented,fine_tuned}_curves.csv, tables/*.csv, heat_maps/{classes.csv,maps.npy}
     Writes: report (.html)
     """
     parameters = read_parameters(Parameters)
     folder = open_folder(parameters.data.images)
     train, test = (read_split(splits / f"{name}.csv") for name in ("train", "test"))
-    split, leakage = read_json(metrics / "split.json"), read_json(metrics / "leakage.json")
+    split, leakage, label_audit = (
+        read_json(metrics / f"{name}.json") for name in ("split", "leakage", "label_audit")
+    )
     results, differences = read_results(metrics, tables, test)
     measured = {model: result.metrics for model, result in results.items()}
     class_names = [found["class"] for found in measured["head"]["per_class"]]
@@ -62,6 +64,8 @@ def main(*, splits: Path, metrics: Path, tables: Path, heat_maps: Path, report: 
             sentences.describe_leakage(leakage, measured, len(test)),
         ],
         samples=choose_samples(train, folder, white),
+        label_audit=sentences.describe_labels(label_audit, split["images"]),
+        suspects=show_suspects(suspects, folder, white),
         measured=measured,
         accuracies=sentences.describe_accuracies(measured, largest["class"], baseline, len(test)),
         differences=[sentences.describe_difference(**pair) for pair in differences],

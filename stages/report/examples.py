@@ -12,12 +12,14 @@ from stages.shared.images.reading import read_unchanged
 from stages.shared.pipeline.arrays import StoredArray, open_array
 from stages.shared.pipeline.damage import damaged
 from stages.shared.pipeline.image_input import ImageInput
-from stages.shared.pipeline.json_and_csv import HEAT_MAPS, read_table
+from stages.shared.pipeline.json_and_csv import HEAT_MAPS, SUSPECTS, read_table
+from stages.shared.pipeline.splits import SHARD_COLUMNS
 from stages.shared.reporting import sentences
 from stages.shared.reporting.thumbnails import SIDE, as_uri, on_image, overlay, thumbnail
 
 SAMPLES = 60  # sample images, over all classes
 SHOWN = 6  # images of each kind
+SUSPECTS_SHOWN = 12
 
 
 def choose_samples(train: pd.DataFrame, folder: ImageFolder, white_16_bit: int) -> dict[str, list[dict]]:
@@ -38,6 +40,11 @@ def choose_samples(train: pd.DataFrame, folder: ImageFolder, white_16_bit: int) 
 def show(images: pd.DataFrame, folder: ImageFolder, white_16_bit: int) -> list[dict]:
     """Return the rows of `images` with their thumbnails."""
     return [{**image, "uri": thumbnail(image, folder, white_16_bit)} for _, image in images.iterrows()]
+
+
+def show_suspects(suspects: Path, folder: ImageFolder, white_16_bit: int) -> list[dict]:
+    """Return the images whose labels are likeliest wrong, with their thumbnails; raises as read_unchanged does."""
+    return show(read_table(suspects, SUSPECTS, SHARD_COLUMNS).head(SUSPECTS_SHOWN), folder, white_16_bit)
 
 
 def look(

@@ -15,6 +15,7 @@ CURVES = {"epoch": int, **dict.fromkeys([*MEASURES, *(f"{name}_smoothed" for nam
 NEAR_DUPLICATES: dict[str, type] = dict.fromkeys(
     ("split", "path", "label", "other_split", "other_path", "other_label"), str
 )
+SUSPECTS: dict[str, type] = dict.fromkeys(("split", "path", "label", "suggested", "sha256"), str)
 HEAT_MAPS = {"path": str, "class": str}
 PREDICTIONS = {"path": str, "label": str, "predicted": str}  # and a probability for each class
 ROC = {"false_positive_rate": float, "true_positive_rate": float}

@@ -5,6 +5,7 @@ Source: Alain and Bengio, Understanding Intermediate Layers Using Linear Classif
 """
 
 import warnings
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from stages.shared.probe.folds import draw_folds
 
@@ -27,7 +28,7 @@ class Probe(NamedTuple):
 
     mean: np.ndarray  # (channels,) float64
     deviation: np.ndarray
-    model: LogisticRegression | DummyClassifier
+    model: LogisticRegression | DummyClassifier  # the latter where there is one class to learn from
     classes: int
 
     def predict(self, features: np.ndarray) -> np.ndarray:
@@ -36,10 +37,16 @@ class Probe(NamedTuple):
         It is 0 for a class of which no image was there to learn from.
         """
         probabilities = np.zeros((len(features), self.classes))
-        with threadpool_limits(1):
+        with find_libraries().limit(limits=1):
             known = self.model.predict_proba((features - self.mean) / self.deviation)
         probabilities[:, self.model.classes_] = known
         return probabilities
+
+
+@cache
+def find_libraries() -> ThreadpoolController:
+    """Return the libraries that compute on several cores, found once: to look for them takes as long as a small fit."""
+    return ThreadpoolController()
 
 
 def fit_probe(features: np.ndarray, split: pd.DataFrame, seed: int) -> Probe:
@@ -51,7 +58,7 @@ def fit_probe(features: np.ndarray, split: pd.DataFrame, seed: int) -> Probe:
     """
     labels, classes = split["class_index"].to_numpy(), int(split["class_index"].max()) + 1
     learning, held_out = next(draw_folds(split, INNER_FOLDS, seed))
-    with threadpool_limits(1), warnings.catch_warnings():
+    with find_libraries().limit(limits=1), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", ConvergenceWarning
         )  # a weak penalty that needs longer is none to choose
@@ -78,11 +85,8 @@ def fit_with(features: np.ndarray, labels: np.ndarray, classes: int, model: Logi
     """Return the probe that is `model`, trained on the standardized `features`."""
     mean, deviation = features.mean(axis=0, dtype="float64"), features.std(axis=0, dtype="float64")
     deviation[deviation == 0] = 1  # a filter that answers to none of the images
-    chosen = (
-        model if labels.min() < labels.max() else DummyClassifier()
-    )  # which names the only class that it saw
-    chosen.fit((features - mean) / deviation, labels)
-    return Probe(mean, deviation, chosen, classes)
+    kind = model if np.ptp(labels) else DummyClassifier()
+    return Probe(mean, deviation, kind.fit((features - mean) / deviation, labels), classes)
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:

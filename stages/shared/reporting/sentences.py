@@ -94,6 +94,24 @@ def describe_leakage(leakage: dict, measured: dict[str, dict], images: int) -> s
     return f"{said}. Accuracy on the others: {', '.join(accuracies)}."
 
 
+def describe_labels(audit: dict, sizes: dict[str, int]) -> list[str]:
+    """Return sentences on the labels that are likely wrong, as in metrics/label_audit.json."""
+    found = audit["suspects"]
+    learnt, of_test = found["train"] + found["validation"], found["test"]
+    said = [
+        (
+            f"{learnt:,} of {counted(sizes['train'] + sizes['validation'], 'label')} in training and validation "
+            f"{'looks' if learnt == 1 else 'look'} wrong, and {of_test:,} of {sizes['test']:,} in the test."
+        )
+    ]
+    if learnt:
+        said.append(
+            f"A linear probe foretells {audit['accuracy']:.3f} of the labels in training and validation that it has "
+            f"not learnt from, and {audit['accuracy_without_suspects']:.3f} where it learns from no suspects."
+        )
+    return said
+
+
 def describe_accuracies(measured: dict[str, dict], largest: str, baseline: float, images: int) -> list[str]:
     """Return sentences on the best accuracy, and on `baseline`, that of always naming `largest`."""
     best = max(metrics["accuracy"] for metrics in measured.values())

@@ -1,0 +1,1 @@
+"""Images of the user's beside one another, in a picture."""
