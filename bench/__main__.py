@@ -38,6 +38,7 @@ SETTINGS = {
     "conv_base.weights": "imagenet",
     "conv_base.precision": "auto",
     "augmentation.views": 30,
+    "augmentation.include_original": False,
     "augmentation.precision": "auto",
     "head.pooling": "flatten",
     "head.units": 256,

@@ -36,7 +36,7 @@ from stages.shared.training.fit import Examples, Training, train_above
 from stages.shared.training.head import add_head
 from tests.remotes import free_port, serving_s3
 
-SIZE = 150  # pixels, as in params.yaml; the folder may have another size
+SIZE = 150  # pixels, in the plan; the folder may have another size
 PHOTOS, ROWS, BLOCKS, TABLES = 200, 500, 4, 40
 FILES, BYTES = 2000, 2**29
 TRAIN, VALIDATION = {"head": 2000, "top": 40}, 20

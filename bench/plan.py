@@ -32,7 +32,7 @@ ASSUMED = {  # round figures of 2026-11-28, none of them measured and none an of
     "price of a GB a month, dollars": 0.023,
     "bytes a second into the shared folder of the arrays": 1_000_000_000,
 }
-VIEWS, TRAIN, VALIDATION = 4, 0.5, 0.25  # as in params.yaml: views of a training image, and fractions of all
+VIEWS, TRAIN, VALIDATION = 4, 0.5, 0.25  # drawn views of a training image, and fractions of all
 SIZES = {10**5: (4, 1), 10**7: (32, 4), 10**9: (64, 16)}  # images: machines without a GPU, and with one
 MACHINES = 1, 2, 4, 8, 16, 32, 64
 UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6}
