@@ -194,6 +194,16 @@ def test_memory_does_not_grow_with_images(tmp_path):
     assert peak < 40e6
 
 
+def test_features_below_zero_have_a_direction_too(tmp_path):
+    """Some bases end with an activation that has such."""
+    values = np.random.default_rng(0).normal(size=(6, 1, 1, 16)).astype("float32")
+    for name in SPLITS:
+        write_array(tmp_path / f"{name}.npy", values)
+    found = read_directions(tmp_path, {name: pd.DataFrame(index=range(6)) for name in SPLITS})
+    np.testing.assert_allclose(np.linalg.norm(found["train"], axis=1), 1, rtol=1e-5)
+    assert (found["test"] @ found["train"].T).argmax(axis=1).tolist() == list(range(6))
+
+
 def test_accuracy_without_near_duplicates():
     right = np.array([True, False, True, True, False])
     assert accuracy_without(np.array([False, False, True, False, True]), right) == pytest.approx(2 / 3)

@@ -43,7 +43,17 @@ ELSEWHERE = [
     r"(stages|tools)/NAME\.py",
 ]
 # Other names without a folder: what is made when it is used, or lies in an archive or a package.
-FILES = {"Thumbs.db", "compare.png", "dvc.lock", "keras.json", "metadata.json", "model.json", "__main__.py"}
+FILES = {
+    "Thumbs.db",
+    "compare.png",
+    "dvc.lock",
+    "keras.json",
+    "metadata.json",
+    "model.json",
+    "select.csv",
+    "select.png",
+    "__main__.py",
+}
 DVC_OPTIONS = {"--allow-missing"}
 
 

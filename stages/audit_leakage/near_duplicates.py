@@ -55,15 +55,20 @@ class Images:
 def read_directions(features: Path, splits: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
     """Return a unit vector for each image, (n, channels) float32 for each split.
 
-    It is that of the square roots of the image's features (none is negative), averaged over space
-    first, less the mean of the training images: few strong features would decide otherwise, and what
-    all images have in common would make any two similar. Raises UserError as StoredArray does.
+    It is that of the square roots of the image's features (of negative ones, which some bases give, with
+    their sign), averaged over space first, less the mean of the training images: few strong features would
+    decide otherwise, and what all images have in common would make any two similar. Raises UserError as
+    StoredArray does.
     Source of the roots: Arandjelović and Zisserman, Three Things Everyone Should Know (2012).
     """
     averages = average_features(features, {"train": splits["train"], **splits})
-    roots = {name: np.sqrt(vectors) for name, vectors in averages.items()}
+    roots = {name: signed_roots(vectors) for name, vectors in averages.items()}
     centre = roots["train"].mean(axis=0)
     return {name: normalized(vectors - centre) for name, vectors in roots.items()}
+
+
+def signed_roots(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.sqrt(np.abs(values))
 
 
 def normalized(vectors: np.ndarray) -> np.ndarray:

@@ -29,22 +29,31 @@ def main(*, weights: Path) -> None:
     Writes: weights (.weights.h5), float32, of the base without its top
     """
     source = read_parameters(Parameters).conv_base
+    parameters, origin = fetch(source.name, source.weights, weights)
+    print(f"{weights}: {parameters:,} parameters of {source.name} from {origin}")
+
+
+def fetch(name: str, source: str, weights: Path) -> tuple[int, str]:
+    """Write the file `weights` of the base `name`, and return how many parameters these are, and where they come from.
+
+    `source` is what conv_base.weights takes. Raises UserError as load_imagenet_weights and load_weights do.
+    """
     keras.utils.set_random_seed(0)  # for weights: random
-    base = conv_base.build(source.name, IMAGE_SIZE)
-    if source.weights == "imagenet":
-        origin = load_imagenet_weights(base, source.name)
-    elif source.weights == "random":
+    base = conv_base.build(name, IMAGE_SIZE)
+    origin = source
+    if source == "imagenet":
+        origin = load_imagenet_weights(base, name)
+    elif source == "random":
         origin = "a random draw"
     else:
-        origin = source.weights
-        conv_base.load_weights(base, Path(source.weights), source.name)
+        conv_base.load_weights(base, Path(source), name)
     with atomic_write(weights) as unfinished, scratch_file(weights.with_suffix(".keras")) as archive:
         base.save(
             archive
         )  # with the same HDF5 file in it, made in memory: HDF5 on a full disk ends the process
         unfinished.write_bytes(zipfile.ZipFile(archive).read("model.weights.h5"))
         seal(unfinished)
-    print(f"{weights}: {base.count_params():,} parameters of {source.name} from {origin}")
+    return base.count_params(), origin
 
 
 if __name__ == "__main__":

@@ -22,7 +22,13 @@ from tools.shared.scratch import left_behind
 
 TEMPORARY = Path(".dvc/tmp")
 RWLOCK = TEMPORARY / "rwlock"  # which process of DVC reads and writes what
-SCRATCH = (("verify-", TEMPORARY), ("unfinished_", Path()), ("unfinished_", Path("export")))  # of tools
+SCRATCH = (  # of tools
+    ("verify-", TEMPORARY),
+    ("bases-", TEMPORARY),
+    ("select-", TEMPORARY),
+    ("unfinished_", Path()),
+    ("unfinished_", Path("export")),
+)
 STAGE = re.compile(rb"^  \w+:$", re.MULTILINE)  # where one begins in a dvc.lock
 
 Leftover = tuple[str, Callable[[], object]]  # a sentence, and the call that makes it true

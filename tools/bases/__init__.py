@@ -1,0 +1,1 @@
+"""Which conv base to take for the images."""
