@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from stages.audit_leakage.picture import read
 from stages.shared.images.image_folder import ImageFolder
+from stages.shared.pictures.tiles import read
 from stages.shared.pipeline.files import atomic_write
 
 A_LINE = 10  # photos
