@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.report.charts import draw_all
+from stages.report.charts import draw_all, draw_more_images
 from stages.report.examples import choose_samples, look
 from stages.report.page import render
 from stages.report.results import describe, read_results
@@ -33,14 +33,17 @@ class Parameters(ImageInput):
 def main(*, splits: Path, metrics: Path, tables: Path, heat_maps: Path, report: Path) -> None:
     """Write the page.
 
-    Reads:  splits/{train,test}.csv, the images that they name, metrics/{split,leakage,evaluation}.json,
+    Reads:  splits/{train,test}.csv, the images that they name, metrics/{split,leakage,learning_curve,
+            evaluation}.json,
             metrics/{head,augmented,fine_tuned}_curves.csv, tables/*.csv, heat_maps/{classes.csv,maps.npy}
     Writes: report (.html)
     """
     parameters = read_parameters(Parameters)
     folder = open_folder(parameters.data.images)
     train, test = (read_split(splits / f"{name}.csv") for name in ("train", "test"))
-    split, leakage = read_json(metrics / "split.json"), read_json(metrics / "leakage.json")
+    split, leakage, foretold = (
+        read_json(metrics / f"{name}.json") for name in ("split", "leakage", "learning_curve")
+    )
     results, differences = read_results(metrics, tables, test)
     measured = {model: result.metrics for model, result in results.items()}
     class_names = [found["class"] for found in measured["head"]["per_class"]]
@@ -68,7 +71,8 @@ def main(*, splits: Path, metrics: Path, tables: Path, heat_maps: Path, report: 
         models={
             model: describe(model, result, class_names, folder, white) for model, result in results.items()
         },
-        charts=draw_all(results, baseline),
+        charts={**draw_all(results, baseline), "more_images": draw_more_images(foretold)},
+        more_images=sentences.describe_more_images(foretold),
         roc=sentences.describe_roc(measured, class_names),
         precision_recall=sentences.describe_precision_recall(measured),
         looks=looks,
