@@ -28,8 +28,8 @@ from tests.warm_python import warm_python
 PROJECT = Path(__file__).parents[1]
 PIPELINE, SAMPLE = (YAML(typ="safe").load(PROJECT / file) for file in ("dvc.yaml", "data/raw/dvc.yaml"))
 TRAINED = (  # stages that lead to the three models and their evaluation
-    "split_dataset extract_features audit_leakage audit_labels extract_views train_head train_augmented fine_tune "
-    "evaluate"
+    "split_dataset extract_features audit_leakage audit_labels learning_curve extract_views train_head train_augmented "
+    "fine_tune evaluate"
 ).split()
 TINY = {
     "data.images": "images",
@@ -178,6 +178,30 @@ def write_array(path: Path, values: np.ndarray, leading: int = 1, precision: str
     precision = precision or values.dtype.name
     with array_file(path, values.shape[:leading], values.shape[leading:], precision) as file:
         file.write(range(file.rows), values.reshape(file.rows, *file.row_shape))
+
+
+def write_set(classes: int, **sizes: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Write a split of each size and its features, (n, 2, 2, 6), as stages do; return both, one after the other."""
+    rng = np.random.default_rng(classes)
+    splits, arrays = [], []
+    for name, n in sizes.items():
+        labels = np.arange(n) % classes
+        values = rng.normal(size=(n, 2, 2, 6)) + 2 * np.eye(classes, 6)[labels][:, None, None]
+        split = pd.DataFrame(
+            {
+                "path": [f"{name} {row}.png" for row in range(n)],
+                "label": [f"class {label}" for label in labels],
+                "class_index": labels,
+                "sha256": [f"{number:064x}" for number in rng.permutation(10**6)[:n]],
+            }
+        )
+        Path("data/splits").mkdir(parents=True, exist_ok=True)
+        Path("data/features").mkdir(parents=True, exist_ok=True)
+        split.to_csv(f"data/splits/{name}.csv", index=False)
+        write_array(Path(f"data/features/{name}.npy"), values.astype("float32"))
+        splits.append(split)
+        arrays.append(values.astype("float32"))
+    return pd.concat(splits, ignore_index=True), np.concatenate(arrays)
 
 
 def split_record(counts: dict[str, dict[str, int]], **others) -> dict:

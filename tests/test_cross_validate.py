@@ -20,7 +20,7 @@ from stages.shared.store.results import Store
 from stages.shared.training.fit import Examples, train_above
 from stages.shared.training.fresh_head import FreshHead
 from stages.shared.training.head import add_head
-from tests.conftest import change, refused, run, states, write_array
+from tests.conftest import change, refused, run, states, write_array, write_set
 from tools import compare
 
 HEAD = {
@@ -36,30 +36,6 @@ HEAD = {
     "threshold_for": "accuracy",
     "seed": 3,
 }
-
-
-def write_set(classes: int, **sizes: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Write splits and their features, (n, 2, 2, 6), in the working directory; return all, one after the other."""
-    rng = np.random.default_rng(classes)
-    splits, arrays = [], []
-    for name, n in sizes.items():
-        labels = np.arange(n) % classes
-        values = rng.normal(size=(n, 2, 2, 6)) + 2 * np.eye(classes, 6)[labels][:, None, None]
-        split = pd.DataFrame(
-            {
-                "path": [f"{name} {row}.png" for row in range(n)],
-                "label": [f"class {label}" for label in labels],
-                "class_index": labels,
-                "sha256": [f"{number:064x}" for number in rng.permutation(10**6)[:n]],
-            }
-        )
-        Path("data/splits").mkdir(parents=True, exist_ok=True)
-        Path("data/features").mkdir(parents=True, exist_ok=True)
-        split.to_csv(f"data/splits/{name}.csv", index=False)
-        write_array(Path(f"data/features/{name}.npy"), values.astype("float32"))
-        splits.append(split)
-        arrays.append(values.astype("float32"))
-    return pd.concat(splits, ignore_index=True), np.concatenate(arrays)
 
 
 def test_an_interval_by_hand():
@@ -97,11 +73,10 @@ def test_a_head_of_a_fold_is_the_one_that_train_head_would_train(workspace, clas
     heads = Heads(features, split, head, len(folds))
     heads.predict_held_out(folds, seed=7)  # leaves nothing behind
     for (learning, held_out), found in zip(folds, heads.predict_held_out(folds, head.seed), strict=True):
-        watched = held_out
+        parts = {"learning": learning, "watched": held_out, "held out": held_out}
         if head.patience_epochs:
-            inner, watched = next(draw_folds(split.iloc[learning], 5, head.seed))
-            learning, watched = learning[inner], learning[watched]
-        parts = {"learning": learning, "watched": watched, "held out": held_out}
+            inner = next(draw_folds(split.iloc[learning], 5, head.seed))
+            parts |= {"learning": learning[inner[0]], "watched": learning[inner[1]]}
         for name, rows in parts.items():
             write_array(Path(f"{name}.npy"), values[rows])
         examples = [Examples(split.iloc[rows], Path(f"{name}.npy")) for name, rows in parts.items()]
@@ -153,7 +128,7 @@ def test_figures_are_those_of_the_held_out_images(workspace):
 
 def test_a_class_that_is_held_out_as_a_whole(workspace):
     """All images of class 1 are one group: some fold learns nothing of them, and gets them wrong."""
-    split, _ = write_set(2, train=40, validation=20)
+    write_set(2, train=40, validation=20)
     for name in ("train", "validation"):
         table = pd.read_csv(f"data/splits/{name}.csv")
         groups = [f"{row}" if label == 0 else "b" for row, label in enumerate(table["class_index"])]

@@ -237,6 +237,19 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     Path("metrics/label_audit.json").write_text(json.dumps({"suspects": dict.fromkeys(SPLITS, 0)}))
     Path("data/label_audit").mkdir()
     pd.DataFrame(columns=list(SUSPECTS)).to_csv("data/label_audit/suspects.csv", index=False)
+    band = {"low": 0.6, "high": 0.8}
+    sizes = (25, 51, 101, 202, 404, 808)
+    foretold = {
+        "images": 202,
+        "on_the_curve": 0.71,
+        "twice": {"images": 404, "accuracy": 0.72, "interval": [0.6, 0.8]},
+        "half_the_errors": {"accuracy": 0.86, "images": None, "at_most": None, "out_of_reach": True},
+        "per_class": [{"class": name, "recall": 0.7, "twice": 0.73} for name in names],
+        "points": [
+            {"images": n, "curve": 0.7, **band} | ({"accuracy": 0.7} if n < 400 else {}) for n in sizes
+        ],
+    }
+    Path("metrics/learning_curve.json").write_text(json.dumps(foretold))
     threshold = 0.5 if classes == 2 else None
     evaluation = {}
     tables = Path("data/evaluation")
@@ -266,6 +279,7 @@ def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
     text = " ".join(Elements(PAGE.read_text()).text.split())
     assert text.count("all 4 test images right") == 3
     assert text.count("No test image is wrong") == 4  # of three models, and among the heat maps
+    assert states(text, 404, "0.710", "0.720", "0.860", "will not get there", sentences.quoted("class 00"))
     assert states(text, "The fine-tuned model and the head got the same images")
     assert states(
         text, "the head, the augmented model and the fine-tuned model", sentences.quoted("class 01")

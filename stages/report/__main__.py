@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.report.charts import draw_all
+from stages.report.charts import draw_all, draw_more_images
 from stages.report.examples import choose_samples, look, show_suspects
 from stages.report.page import render
 from stages.report.results import describe, read_results
@@ -33,15 +33,16 @@ class Parameters(ImageInput):
 def main(*, splits: Path, suspects: Path, metrics: Path, tables: Path, heat_maps: Path, report: Path) -> None:
     """Write the page.
 
-    Reads:  splits/{train,test}.csv, suspects (.csv), the images that they name, metrics/{split,leakage,label_audit,evaluation}.json,
+    Reads:  splits/{train,test}.csv, suspects (.csv), the images that they name,
+            metrics/{split,leakage,label_audit,learning_curve,evaluation}.json,
             metrics/{head,augmented,fine_tuned}_curves.csv, tables/*.csv, heat_maps/{classes.csv,maps.npy}
     Writes: report (.html)
     """
     parameters = read_parameters(Parameters)
     folder = open_folder(parameters.data.images)
     train, test = (read_split(splits / f"{name}.csv") for name in ("train", "test"))
-    split, leakage, label_audit = (
-        read_json(metrics / f"{name}.json") for name in ("split", "leakage", "label_audit")
+    split, leakage, label_audit, foretold = (
+        read_json(metrics / f"{name}.json") for name in ("split", "leakage", "label_audit", "learning_curve")
     )
     results, differences = read_results(metrics, tables, test)
     measured = {model: result.metrics for model, result in results.items()}
@@ -72,7 +73,8 @@ def main(*, splits: Path, suspects: Path, metrics: Path, tables: Path, heat_maps
         models={
             model: describe(model, result, class_names, folder, white) for model, result in results.items()
         },
-        charts=draw_all(results, baseline),
+        charts={**draw_all(results, baseline), "more_images": draw_more_images(foretold)},
+        more_images=sentences.describe_more_images(foretold),
         roc=sentences.describe_roc(measured, class_names),
         precision_recall=sentences.describe_precision_recall(measured),
         looks=looks,

@@ -98,6 +98,27 @@ def draw_learning_curve(curves: pd.DataFrame, limits: dict[str, tuple[float, flo
         return as_uri(figure)
 
 
+def draw_more_images(foretold: dict) -> str | None:
+    """Draw accuracy against the number of training images, as in metrics/learning_curve.json; None without a curve."""
+    if "points" not in foretold:
+        return None
+    table = pd.DataFrame(foretold["points"])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        axes = figure.subplots()
+        axes.fill_between(table["images"], table["low"], table["high"], color=ORANGE, alpha=0.2, linewidth=0)
+        axes.plot(table["images"], table["curve"], color=ORANGE, label="curve, with its 95 % band")
+        axes.plot(table["images"], table["accuracy"], "o", color=BLUE, label="measured")
+        axes.axvline(foretold["images"], color=INK, linestyle=":")
+        axes.set_xscale("log", base=2)
+        shown = table["images"].iloc[::-2]
+        axes.set_xticks(shown, [f"{size:,}" for size in shown])
+        axes.set_xticks([], minor=True)
+        axes.set(xlabel="images to learn from", ylabel="validation accuracy of a probe")
+        figure.legend(loc="outside upper center", ncols=2)
+        return as_uri(figure)
+
+
 def draw_curves(curves: dict[str, pd.DataFrame]) -> str:
     """Draw each model's curve between 0 and 1, the first column across and the second upwards."""
     with matplotlib.rc_context(STYLE):
