@@ -113,7 +113,7 @@ def test_figures_are_those_of_the_held_out_images(workspace):
                 log_loss(truth, said),
                 f1_score(truth, predicted, average="macro"),
             )
-            found = table.loc[row, ["probe_accuracy", "probe_loss", "probe_f1"]].tolist()
+            found = [table[f"probe_{name}"][row] for name in ("accuracy", "loss", "f1")]
             assert found == pytest.approx(expected, rel=1e-6)
             row += 1
     for name in ("accuracy", "loss", "f1"):
