@@ -8,7 +8,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Git hands a hook the index of the commit; tests make repositories of their own.
 unexport GIT_DIR GIT_INDEX_FILE GIT_WORK_TREE
 
-.PHONY: repro report check lint types fast test test-cluster test-faults demo verify bench bench-full bench-peers bench-gpu bench-scale lock audit
+.PHONY: repro report check lint types fast test test-cluster test-faults demo review verify bench bench-full bench-peers bench-gpu bench-scale lock audit
 
 # Run what has changed of the pipeline, unless something would stop it later, then show its results.
 repro: $(VENV)/installed
@@ -52,6 +52,10 @@ test-faults: .venv/installed-dev
 # Show on a local page what a trained model (make repro) sees in an image.
 demo: $(VENV)/installed
 	python -m tools.demo
+
+# Show the images whose labels are likely wrong, one at a time, and keep what you say of each.
+review: $(VENV)/installed
+	python -m tools.review
 
 # Run the last commit's pipeline again in a clone without any cache, and compare its outputs with dvc.lock.
 verify: $(VENV)/installed

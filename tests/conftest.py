@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -374,7 +375,9 @@ def start_repository(folder: Path, changes: dict) -> None:
     """Make the same, with `changes` of TINY, before its first run."""
     for code in ("stages", "tools"):
         shutil.copytree(PROJECT / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in "dvc.yaml data/raw/dvc.yaml .dvcignore .gitignore data/.gitignore metrics/.gitignore".split():
+    for file in (
+        "dvc.yaml data/raw/dvc.yaml .dvcignore .gitignore data/.gitignore metrics/.gitignore data/labels_corrected.csv"
+    ).split():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / file, folder / file)
     write_parameters(folder, {**TINY, "image_size": SIZE, "data.images": "data/raw/mine", **changes})
@@ -384,6 +387,8 @@ def start_repository(folder: Path, changes: dict) -> None:
     for name, seed in (("mine", 0), ("other photos", 1)):
         draw_images(folder / "data/raw" / name, class_folders(), seed)
         run_in(folder, "dvc", "add", "--quiet", f"data/raw/{name}")
+    digest = sha256((folder / "data/raw/mine/apple/0.png").read_bytes()).hexdigest()
+    (folder / "data/decided.csv").write_text(f"sha256,path,decision,label\n{digest},apple/0.png,wrong,pear\n")
 
 
 def call(folder: Path, *command: str, **others: str) -> subprocess.CompletedProcess:

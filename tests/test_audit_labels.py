@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial.distance import cdist
 
-from stages.audit_labels.audit import accuracy, judge, judge_without_suspects
-from stages.audit_labels.confident_learning import find_suspects, mean_confidence
+from stages.audit_labels.audit import FOLDS, SEED, accuracy, judge, judge_without_suspects
+from stages.audit_labels.confident_learning import SURE, choose_thresholds, find_suspects
+from stages.audit_labels.neighbours import ask_neighbours
+from stages.shared.labels.decisions import write_decisions
 from stages.shared.pipeline.splits import SPLITS, read_split
+from stages.shared.probe.linear_probe import predict_out_of_fold
 from stages.shared.reporting import sentences
 from tests.conftest import (
     SIZE,
@@ -93,10 +97,17 @@ def test_misplaced_images_are_found_and_nothing_else(inside):
     assert shows_something(PICTURE)
 
 
-def test_the_same_audit_gives_the_same_bytes(inside):
+def test_the_same_audit_gives_the_same_bytes_and_what_is_decided_is_no_suspect(inside):
     before = [file.read_bytes() for file in (SUSPECTS, METRICS, PICTURE)]
     run("audit_labels")
     assert [file.read_bytes() for file in (SUSPECTS, METRICS, PICTURE)] == before
+    table = pd.read_csv(SUSPECTS)
+    decisions = table.assign(decision="right").set_index("sha256").iloc[[0, -1]]
+    write_decisions(Path("data/labels_corrected.csv"), decisions)
+    run("audit_labels")
+    pd.testing.assert_frame_equal(pd.read_csv(SUSPECTS), table[1:-1].reset_index(drop=True))
+    counts = json.loads(METRICS.read_text())["suspects"]
+    assert counts == {name: (table["split"][1:-1] == name).sum() for name in SPLITS}
 
 
 def test_what_is_said_of_other_images_does_not_depend_on_the_test(inside):
@@ -141,28 +152,42 @@ def test_no_suspects(inside):
 def test_confident_learning_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.4, 0.6], [0.2, 0.8], [0.35, 0.65], [0.7, 0.3]])
     labels = np.array([0, 0, 0, 1, 1, 1])
-    thresholds = mean_confidence(probabilities, labels)
+    thresholds = choose_thresholds(probabilities, labels)
+    assert choose_thresholds(np.eye(2), np.array([0, 1])).tolist() == [SURE, SURE] == [0.8, 0.8]
     np.testing.assert_allclose(thresholds, [(0.9 + 0.6 + 0.4) / 3, (0.8 + 0.65 + 0.3) / 3])
     # The second reaches no class's mean; the third and the last reach that of the other class.
     assert find_suspects(probabilities, labels, thresholds).tolist() == [0, 0, 1, 1, 1, 0]
     # The class of the last was in no fold that was learnt from.
     unknown = np.array([[0.9, 0.1, 0], [0.1, 0.9, 0], [0.9, 0.1, 0]])
     labels = np.array([0, 1, 2])
-    assert find_suspects(unknown, labels, mean_confidence(unknown, labels)).tolist() == [0, 1, 2]
+    assert find_suspects(unknown, labels, choose_thresholds(unknown, labels)).tolist() == [0, 1, 2]
+
+
+def test_neighbours_by_hand():
+    """Of nine images three are asked: round(9 ** 0.5). Cosines of square roots, less their mean, decide."""
+    rng = np.random.default_rng(0)
+    known, labels = rng.normal(size=(9, 4)), np.array([0, 1, 2] * 3)
+    others = rng.normal(size=(600, 4))
+    roots, asked = (np.sign(values) * abs(values) ** 0.5 for values in (known, others))
+    near = 1 - cdist(asked - roots.mean(axis=0), roots - roots.mean(axis=0), "cosine")
+    expected = [np.bincount(labels[np.argsort(-row)[:3]], minlength=4) / 3 for row in near]
+    np.testing.assert_allclose(ask_neighbours(known, labels, 4, others), expected)
 
 
 def test_leaving_suspects_out_foretells_no_labels_drawn_by_lot():
     """Were the suspects found with the labels that are held out, it would: 0.55 of 2,000."""
     features, split = draw_set(400, channels=64, apart=0)
-    labels = split["class_index"].to_numpy()
-    assert 0.4 < accuracy(judge(features, split), labels) < 0.6
-    assert 0.4 < accuracy(judge_without_suspects(features, split), labels) < 0.53
+    labels, nobody = split["class_index"].to_numpy(), np.zeros(400, bool)
+    assert 0.4 < accuracy(predict_out_of_fold(features, split, FOLDS, SEED), labels) < 0.6
+    assert 0.4 < accuracy(judge_without_suspects(features, split, nobody), labels) < 0.53
 
 
-def test_leaving_suspects_out_helps_where_labels_are_wrong():
-    features, split = draw_set(600, channels=64, apart=3)
-    truth = split["class_index"].to_numpy()
-    wrong = np.random.default_rng(0).random(600) < 0.15
+def test_most_wrong_labels_are_suspects_and_none_where_all_are_settled():
+    features, split = draw_set(400, channels=32, apart=3)
+    truth, nobody = split["class_index"].to_numpy(), np.zeros(400, bool)
+    wrong = np.random.default_rng(0).random(400) < 0.15
     split["class_index"] = np.where(wrong, 1 - truth, truth)
-    found = judge(features, split)
-    assert accuracy(judge_without_suspects(features, split), truth) > accuracy(found, truth)
+    suspects = judge(features, split, nobody).suggested != split["class_index"]
+    assert (suspects & wrong).sum() > 0.5 * wrong.sum() and (suspects & ~wrong).sum() < 0.1 * wrong.sum()
+    from_all = predict_out_of_fold(features, split, FOLDS, SEED)
+    np.testing.assert_array_equal(judge_without_suspects(features, split, ~nobody), from_all)

@@ -31,8 +31,9 @@ def project(workspace) -> Path:
     """A workspace with what makes it a project, for git and DVC."""
     stage = {"cmd": "python -m stages.sample_dataset", "outs": [SAMPLE]}
     YAML().dump({"stages": {"sample_dataset": stage}}, workspace / "dvc.yaml")
-    for name in (".dvc", ".git"):
+    for name in (".dvc", ".git", "data"):
         (workspace / name).mkdir()
+    (workspace / "data/labels_corrected.csv").write_text("sha256,path,decision,label\n")
     return workspace
 
 

@@ -12,7 +12,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, suppress
-from http.client import HTTPConnection
 from pathlib import Path
 
 import flask
@@ -22,11 +21,13 @@ import pytest
 from PIL import Image
 
 from stages.shared.reporting.sentences import LABELS, quoted
+from tests.asking import ask, head, heard, say
 from tests.browser import CHROMIUM, browsing
 from tests.conftest import CLASSES, refused, search, states, variables_for
 from tools.demo import __main__ as demo
-from tools.demo import server as serving
 from tools.predict import __main__ as predict
+from tools.shared import server as serving
+from tools.shared.page import HOST
 
 HOSTILE = "<img src=x onerror=document.title='hacked'>"
 READ_RESULTS = """[...document.querySelectorAll("#results article")].map(article => ({
@@ -51,7 +52,7 @@ def address(trained) -> Iterator[str]:
     with chdir(trained), demo.listen(0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield f"http://{demo.HOST}:{server.server_port}/"
+        yield f"http://{HOST}:{server.server_port}/"
         server.shutdown()
         thread.join()
 
@@ -220,15 +221,6 @@ def post(
     return ask(address, "POST", body, **{"Content-Type": "multipart/form-data; boundary=b", **headers})
 
 
-def ask(address: str, method: str, body: bytes | Iterator[bytes] = b"", **headers) -> tuple[int, str]:
-    connection = HTTPConnection(address.split("/")[2], timeout=30)
-    connection.request(method, "/", body, headers)
-    answer = connection.getresponse()
-    page = answer.read().decode()
-    connection.close()
-    return answer.status, page
-
-
 def test_status(address):
     assert post(address, b"no image")[0] == 400
     assert post(address, bytes(demo.LARGEST * 10**6))[0] == 413
@@ -277,26 +269,6 @@ def test_a_form_of_another_kind(address, body, status):
     found, page = ask(address, "POST", body, **headers)
     assert found == status
     assert status == 400 or states(page, "one file", "the name of a model")
-
-
-def say(address: str, *pieces: bytes) -> socket.socket:
-    """Return a connection on which a client has said `pieces`."""
-    host, port = address.split("/")[2].split(":")
-    client = socket.create_connection((host, int(port)), timeout=30)
-    for piece in pieces:
-        client.sendall(piece)
-    return client
-
-
-def head(first: str = "POST / HTTP/1.1", **headers: object) -> bytes:
-    lines = [first, "Host: localhost", *(f"{name.replace('_', '-')}: {is_}" for name, is_ in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def heard(client: socket.socket) -> str:
-    """Return all that the server says until it closes the connection."""
-    with client, client.makefile("rb") as answer:
-        return answer.read().decode()
 
 
 @pytest.mark.parametrize(
@@ -410,10 +382,10 @@ def test_clients_that_are_all_worked_for(monkeypatch):
     app = flask.Flask("slow")
     app.config["MAX_CONTENT_LENGTH"] = 1000
     app.get("/")(lambda: "done" if go_on.wait(30) else "")
-    with serving.Server((demo.HOST, 0), app) as server:
+    with serving.Server((HOST, 0), app) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        clients = [say(f"http://{demo.HOST}:{server.server_port}/", head("GET / HTTP/1.1")) for _ in range(7)]
+        clients = [say(f"http://{HOST}:{server.server_port}/", head("GET / HTTP/1.1")) for _ in range(7)]
         time.sleep(2 * serving.GRACE)
         go_on.set()
         assert [heard(client).splitlines()[-1] for client in clients] == ["done"] * 7

@@ -208,7 +208,9 @@ def alternatives(path: str) -> list[str]:
 
 
 def is_there(path: str) -> bool:
-    if path in PIPELINES or any(re.fullmatch(pattern, path) for pattern in ELSEWHERE):
+    if path in (*PIPELINES, PARAMETERS["data"]["labels_corrected"]) or any(
+        re.fullmatch(pattern, path) for pattern in ELSEWHERE
+    ):
         return True
     if path.startswith(("data/", "metrics/")) and path.strip("/") not in ("data", "metrics"):
         return any(fnmatch(out, path) or is_related(Path(path), Path(out)) for out in outputs())

@@ -112,7 +112,7 @@ def test_the_command_names_the_parameters_of_main_and_the_declared_paths(name):
     stage, options = STAGES[name], named_paths(name)
     accepted = [argument.arg.replace("_", "-") for argument in main_function(name).args.kwonlyargs]
     assert [option for option in options if option not in ("environment", "records")] == accepted
-    read = [dep for dep in stage["deps"] if not dep.startswith("stages/") and dep != "${data.images}"]
+    read = [dep for dep in stage["deps"] if not dep.startswith(("stages/", "${"))]
     declared = {*read, *written_by(name)}
     given = {path for words in options.values() for path in words}
     for path in given:

@@ -39,6 +39,7 @@ CHANGES = {
     "data.labels_from, data.columns, data.unlisted, data.on_bad_image, data.max_megapixels": {
         "data.on_bad_image": "exclude"
     },
+    "data.labels_corrected": {"data.labels_corrected": "data/decided.csv"},
     "split.*": {"split.seed": 1},
     "image_size, fit, interpolation": {"image_size": 48},
     "white_16_bit": {"white_16_bit": 4095},
@@ -153,6 +154,7 @@ def with_what_follows(stages: set[str]) -> set[str]:
 # Rows whose first stages alone run here, all of whose outputs change, those in SAME excepted. What follows when splits, features, a head and
 # a fine-tuned model change is run for real by the other rows.
 FIRST = {
+    "data.labels_corrected": ("split_dataset",),
     "split.*": ("split_dataset",),
     "image_size, fit, interpolation": ("extract_features", "extract_views"),
     "white_16_bit": ("split_dataset", "extract_features"),

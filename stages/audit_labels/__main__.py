@@ -1,18 +1,22 @@
 """Find the images whose labels are likely wrong.
 
-Training and validation images are judged together, each by linear probes that have not learnt from it. Test images
-are judged apart, by a probe of all others: they have no part in what is said of those, and stay where they are.
+Training and validation images are judged together, each by a linear probe that has not learnt from it, and by its
+nearest neighbours. Test images are judged apart, by all others: they have no part in what is said of those, and stay
+where they are.
+What a person has decided on is no suspect.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from stages.audit_labels.audit import FOLDS, SEEDS, accuracy, judge, judge_without_suspects
-from stages.audit_labels.confident_learning import find_suspects, mean_confidence, self_confidence
+from stages.audit_labels.audit import FOLDS, SEED, accuracy, ask, judge, judge_without_suspects
+from stages.audit_labels.confident_learning import find_suspects, self_confidence
 from stages.audit_labels.picture import draw
 from stages.shared.images.image_folder import ImagesFolder, open_folder
+from stages.shared.labels.decisions import CORRECTED, read_decisions
 from stages.shared.pipeline.averages import average_features
 from stages.shared.pipeline.command import run
 from stages.shared.pipeline.files import atomic_write, write_json
@@ -20,13 +24,17 @@ from stages.shared.pipeline.image_input import White16Bit
 from stages.shared.pipeline.json_and_csv import SUSPECTS
 from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import SHARD_COLUMNS, SPLITS, read_class_names, read_split
-from stages.shared.probe.linear_probe import fit_probe
+from stages.shared.probe.linear_probe import predict_out_of_fold
 
 PROBABILITIES = ["probability_of_label", "probability_of_suggested"]
 
 
+class Labelled(ImagesFolder):
+    labels_corrected: str = Field(min_length=1, description=CORRECTED)
+
+
 class Parameters(Sections):
-    data: ImagesFolder
+    data: Labelled
     white_16_bit: White16Bit
 
 
@@ -34,7 +42,7 @@ def main(*, splits: Path, features: Path, suspects: Path, metrics: Path, picture
     """Judge the labels.
 
     Reads:  splits/{train,validation,test}.csv, the images that they name, and
-            features/{train,validation,test}.npy, each (n, height, width, channels)
+            features/{train,validation,test}.npy, each (n, height, width, channels), and the decisions on labels
     Writes: suspects (.csv), the likeliest first, those of the test after the others; metrics (.json): suspects per
             split, and the probes' accuracy with and without them; picture (.png)
     """
@@ -44,21 +52,24 @@ def main(*, splits: Path, features: Path, suspects: Path, metrics: Path, picture
     learnt = pd.concat([tables["train"], tables["validation"]], ignore_index=True)
     averages = np.concatenate([vectors["train"], vectors["validation"]])
     labels, names = learnt["class_index"].to_numpy(), read_class_names(learnt)
-    judgements = judge(averages, learnt)
-    probabilities = judgements.mean(axis=0)
-    thresholds = mean_confidence(probabilities, labels)
-    of_test = fit_probe(averages, learnt, SEEDS[0]).predict(vectors["test"])
+    decided = read_decisions(Path(parameters.data.labels_corrected)).index
+    settled = learnt["sha256"].isin(decided).to_numpy()
+    judgement = judge(averages, learnt, settled)
+    trusted = judgement.suggested == labels
+    of_test = ask(averages[trusted], learnt[trusted], vectors["test"], len(names))
+    suggested = find_suspects(of_test, tables["test"]["class_index"].to_numpy(), judgement.thresholds)
     found = pd.concat(
         [
-            tabulate(learnt, probabilities, thresholds, names),
-            tabulate(tables["test"], of_test, thresholds, names),
+            tabulate(learnt, judgement.probabilities, judgement.suggested, names),
+            tabulate(tables["test"], of_test, suggested, names),
         ]
     )
+    found = found[~found["sha256"].isin(decided)]
     counts = found["split"].value_counts()
     report = {
         "suspects": {name: int(counts.get(name, 0)) for name in SPLITS},
-        "accuracy": accuracy(judgements, labels),
-        "accuracy_without_suspects": accuracy(judge_without_suspects(averages, learnt), labels),
+        "accuracy": accuracy(predict_out_of_fold(averages, learnt, FOLDS, SEED), labels),
+        "accuracy_without_suspects": accuracy(judge_without_suspects(averages, learnt, settled), labels),
     }
 
     with atomic_write(suspects) as file:
@@ -75,11 +86,10 @@ def main(*, splits: Path, features: Path, suspects: Path, metrics: Path, picture
 
 
 def tabulate(
-    images: pd.DataFrame, probabilities: np.ndarray, thresholds: np.ndarray, names: list[str]
+    images: pd.DataFrame, probabilities: np.ndarray, suggested: np.ndarray, names: list[str]
 ) -> pd.DataFrame:
     """Return the suspects among `images`, the one whose label is least probable first, with what is said of them."""
     labels = images["class_index"].to_numpy()
-    suggested = find_suspects(probabilities, labels, thresholds)
     judged = images.assign(
         suggested=[names[index] for index in suggested],
         probability_of_label=self_confidence(probabilities, labels),

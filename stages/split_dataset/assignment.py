@@ -176,12 +176,14 @@ def ask(table: pd.DataFrame, shares: Shares) -> pd.DataFrame:
     return asked.T
 
 
-def count(table: pd.DataFrame, split: Split) -> pd.DataFrame:
-    """Return the number of images of each split, a column each, and class, a row each.
+def count(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the number of images of each split, a column each, and class, a row each."""
+    return pd.crosstab(table["label"], table["split"]).reindex(columns=SPLITS, fill_value=0)
 
-    Raises UserError where there is none, or it is not the count asked for, which groups cannot always give.
-    """
-    counts = pd.crosstab(table["label"], table["split"]).reindex(columns=SPLITS, fill_value=0)
+
+def check_counts(table: pd.DataFrame, split: Split) -> None:
+    """Raise UserError where a split has no image of a class, or not the count asked for, as groups may come out."""
+    counts = count(table)
     shares, pool = split.shares(given_splits(table)), draw_from(table)
     available = pool.groupby("label")["key"].agg(["size", "nunique"])
     exact = not are_fractions(shares) and split.group_by is None
@@ -195,7 +197,6 @@ def count(table: pd.DataFrame, split: Split) -> pd.DataFrame:
                     f"too few for this split: {images} of them would go to {name} (split.{name}: "
                     f"{'the rest' if asked is None else asked}). Add images or change the split."
                 )
-    return counts
 
 
 def deviation(table: pd.DataFrame, split: Split) -> float:

@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from stages.shared.images.image_folder import IMAGES, ImageFolder, some
+from stages.shared.labels.decisions import CORRECTED
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section
 from stages.shared.pipeline.splits import place_of
@@ -36,6 +37,7 @@ class Data(Section):
     labels_from: str = Field(min_length=1, description="folder, filename or the path of a CSV file")
     columns: Columns
     unlisted: Literal["fail", "ignore"] = Field(description="fail or ignore")
+    labels_corrected: str = Field(min_length=1, description=CORRECTED)
     on_bad_image: Literal["fail", "exclude"] = Field(description="fail or exclude")
     max_megapixels: float = Field(gt=0, description="a number of megapixels above 0")
 

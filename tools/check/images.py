@@ -7,12 +7,14 @@ import pandas as pd
 from pydantic import Field
 
 from stages.shared.images.image_folder import OnDisk, open_folder
+from stages.shared.labels.decisions import check_file, read_decisions
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS
 from stages.shared.training.threshold import AIMS, Aim, check_aim
 from stages.split_dataset.assignment import Split, ask, draw_from, given_splits
 from stages.split_dataset.checks import check_labels
+from stages.split_dataset.corrections import check_classes
 from stages.split_dataset.labels import Data, list_images
 from tools import gate
 from tools.check.findings import Findings
@@ -53,6 +55,10 @@ def check_images(project: Project, findings: Findings) -> dict[str, float] | Non
             warn_of_links(folder, images.list_files(), findings)
         check_labels(table.assign(sha256=table["path"]), images)  # which are identical, the split finds out
         class_names = sorted(table["label"].unique())
+        with findings.collect():
+            decisions = Path(parameters.data.labels_corrected)
+            check_file(decisions)
+            check_classes(read_decisions(decisions), set(class_names), decisions)
         findings.checked.append(f"{images} ({len(table)} images of {len(class_names)} classes)")
         check_names(class_names, findings)
         return check_sizes(table, parameters.split)

@@ -7,8 +7,6 @@ tools.predict, stay in memory, and are forgotten with the answer. A model is loa
 """
 
 import argparse
-import os
-import secrets
 from collections.abc import Callable
 from functools import cache
 from io import BytesIO
@@ -17,7 +15,6 @@ from threading import Lock
 from typing import NamedTuple
 
 import flask
-import jinja2
 import numpy as np
 from PIL import Image
 
@@ -32,17 +29,12 @@ from stages.shared.network.prediction import per_class, predict_classes
 from stages.shared.pipeline.command import UserError
 from stages.shared.reporting.sentences import LABELS, MODELS, describe_place, quoted
 from stages.shared.reporting.thumbnails import as_uri, on_image, overlay
-from tools.demo.server import Server
+from tools.shared import page as pages
+from tools.shared.server import Server
 
-HOST = "127.0.0.1"
 LARGEST = 100  # MB, of a file
 MEGAPIXELS = 50  # of an image; decoding one takes 8 to 20 bytes a pixel, by its format
 SIDE = 600  # pixels, of the pictures on the page
-NONCE = secrets.token_urlsafe()  # one for all answers, as the page's script takes results out of later ones
-POLICY = (
-    f"default-src 'none'; img-src data:; style-src 'nonce-{NONCE}'; script-src 'nonce-{NONCE}'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 
 
 class Model(NamedTuple):
@@ -64,36 +56,21 @@ def main(port: int) -> None:
     for model in LABELS:
         find(model)
     with listen(port) as server:
-        print(f"http://{HOST}:{server.server_port}, Ctrl-C ends it", flush=True)
-        server.serve_forever()
+        pages.serve(server)
 
 
 def listen(port: int) -> Server:
     """Return the server of the page; raises UserError where `port` cannot be used."""
-    try:
-        return Server((HOST, port), create_app())
-    except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "there are 0 to 65535"
-        raise UserError(
-            f"port {port} cannot be used ({reason}): python -m tools.demo --port 0 takes any that is free."
-        ) from None
+    return pages.listen(port, create_app(), "demo")
 
 
 def create_app() -> flask.Flask:
     """Return the page as a WSGI application; one image at a time is decoded and predicted."""
-    app = flask.Flask(__name__, template_folder=Path(__file__).parent, static_folder=None)
+    app = pages.create_page(Path(__file__).parent, LARGEST * 10**6)
     app.request_class = Request
-    app.jinja_options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST * 10**6
     app.config["MAX_FORM_PARTS"] = 2  # model and image
     app.config["MAX_FORM_MEMORY_SIZE"] = 500_000  # bytes of a part that is no file, its headers included
-    app.config["TRUSTED_HOSTS"] = [HOST, "localhost"]  # no name that another site lets point here
     models, one_at_a_time = cache(load), Lock()
-
-    @app.after_request
-    def protect(response):
-        response.headers["Content-Security-Policy"] = POLICY
-        return response
 
     @app.get("/")
     def start():
@@ -102,8 +79,6 @@ def create_app() -> flask.Flask:
     @app.post("/")
     def answer():
         request = flask.request
-        if request.origin not in (None, request.host_url.rstrip("/")):
-            flask.abort(403, "This page takes images from itself only.")
         with one_at_a_time:
             name, file = request.form.get("model"), request.files.get("image")
             if name not in LABELS or file is None:
@@ -181,7 +156,7 @@ def look(model: Model, image: Image.Image, size: tuple[int, int], pixels: np.nda
 def page(model: str = "fine_tuned", **result: object) -> str:
     """Return the page with `model` chosen, and a `problem`, or what was `found` in a `file`."""
     return flask.render_template(
-        "demo.html", nonce=NONCE, chosen=model, labels=LABELS, models=MODELS, **result
+        "demo.html", nonce=pages.NONCE, chosen=model, labels=LABELS, models=MODELS, **result
     )
 
 

@@ -73,6 +73,12 @@ def describe_data(split: dict) -> list[str]:
         said.append(f"{counted(split['identical_images'], 'image')} repeated another, byte for byte.")
     if split["excluded_images"]:
         said.append(f"{counted(len(split['excluded_images']), 'broken file')} left out.")
+    if "labels_corrected" in split:
+        found = split["labels_corrected"]
+        said.append(
+            f"A person has decided on the labels of {counted(found['decided'], 'image')}: {found['corrected']:,} "
+            f"corrected, {found['left_out']:,} left out as of no class, {found['unsure']:,} unsure."
+        )
     return said
 
 

@@ -1,0 +1,1 @@
+"""Labels as a person has decided on them."""
