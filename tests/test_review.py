@@ -235,7 +235,7 @@ def test_by_keys_and_on_a_phone(address, suspects, tmp_path):
         assert tab.run("document.activeElement.name") == "label"
         tab.run("document.activeElement.value = 'pear'")
         press("Enter", then=5)
-        assert read_decisions(FILE).loc[suspects["sha256"][4], "label"] == "pear"
+        assert read_decisions(FILE)["label"].to_dict()[suspects["sha256"][4]] == "pear"
         assert tab.errors == [] and tab.run("document.title") == "Freezepoint: is the label right?"
 
 

@@ -200,6 +200,7 @@ def read_labels(content: bytes) -> str:
         images="images",
         labels_from="images/labels.csv",
         columns=Columns(file="file", label="label"),
+        labels_corrected="labels_corrected.csv",
         unlisted="ignore",
         on_bad_image="fail",
         max_megapixels=1,

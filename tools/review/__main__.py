@@ -73,11 +73,7 @@ class Review:
     def decide(self, digest: str, decision: str, label: str) -> None:
         """Keep a decision on a suspect."""
         decisions = read_decisions(self.file).drop(digest, errors="ignore")
-        decisions.loc[digest] = {
-            "path": self.suspects.loc[digest, "path"],
-            "decision": decision,
-            "label": label,
-        }
+        decisions.loc[digest] = [self.suspects["path"].to_dict()[digest], decision, label]
         write_decisions(self.file, decisions)
         self.taken.append(digest)
 

@@ -42,12 +42,12 @@ def read_decisions(file: Path) -> pd.DataFrame:
         raise UserError(f"{file} has the columns {', '.join(table.columns)}: it needs {', '.join(COLUMNS)}.")
     table = table[list(COLUMNS)].fillna("")  # of rows that are too short
     table["label"] = table["label"].str.normalize("NFC")
-    for line, row in enumerate(table.itertuples(), start=2):
-        if not re.fullmatch("[0-9a-f]{64}", row.sha256):
-            raise UserError(f"{file}, line {line}: {row.sha256[:100]!r} is no SHA-256 of an image.")
-        if row.decision not in DECISIONS or (row.decision == "unsure" and row.label):
+    for line, (sha256, _, decision, label) in enumerate(table.to_numpy().tolist(), start=2):
+        if not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise UserError(f"{file}, line {line}: {sha256[:100]!r} is no SHA-256 of an image.")
+        if decision not in DECISIONS or (decision == "unsure" and label):
             raise UserError(
-                f"{file}, line {line}: {row.decision!r} with the label {row.label!r} is no decision, which is right, "
+                f"{file}, line {line}: {decision!r} with the label {label!r} is no decision, which is right, "
                 "wrong or unsure, the last without a label."
             )
     decided = table.drop_duplicates(["sha256", "decision", "label"]).set_index("sha256")
