@@ -106,7 +106,11 @@ def test_the_same_audit_gives_the_same_bytes_and_what_is_decided_is_no_suspect(i
     decisions = table.assign(decision="right").set_index("sha256").iloc[[0, -1]]
     write_decisions(Path("data/labels_corrected.csv"), decisions)
     run("audit_labels")
-    pd.testing.assert_frame_equal(pd.read_csv(SUSPECTS), table[1:-1].reset_index(drop=True))
+    others = pd.read_csv(SUSPECTS)  # with other probabilities, as a decided image is learnt from
+    columns = ["split", "path", "label", "suggested", "sha256"]
+    pd.testing.assert_frame_equal(
+        others[columns], table.loc[1 : len(table) - 2, columns].reset_index(drop=True)
+    )
     counts = json.loads(METRICS.read_text())["suspects"]
     assert counts == {name: (table["split"][1:-1] == name).sum() for name in SPLITS}
 
