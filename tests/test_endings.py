@@ -30,12 +30,15 @@ from tools.export.runtimes import FILES
 
 TOOLS = {
     "audit": [],
+    "bases": [],
     "check": [],
     "compare": ["HEAD"],
     "demo": [],
     "export": ["--format", "onnx"],
     "gate": [],
     "predict": ["."],
+    "review": [],
+    "select": ["."],
     "show_results": [],
     "verify": [],
 }

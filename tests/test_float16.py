@@ -47,7 +47,7 @@ def in_float16(in_float16_once, monkeypatch) -> None:
 
 def test_arrays_and_models_are_of_float16(in_float16):
     arrays = sorted(Path("data").glob("**/*.npy"))
-    assert len(arrays) == 9
+    assert len(arrays) == 10
     for file in arrays:
         assert np.load(file).dtype == read_precision(file) == "float16", file
     for name in ("head", "augmented", "fine_tuned"):

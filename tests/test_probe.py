@@ -114,3 +114,10 @@ def test_features_are_averaged_over_space_and_verified(tmp_path):
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"train\.npy"):
         average_features(tmp_path, {"train": split})
+
+
+def test_a_single_image_of_each_class():
+    features, split = draw_set(3, classes=3)
+    probe = fit_probe(features, split, seed=0)
+    assert probe.model.C == STRENGTHS[0]
+    assert probe.predict(features).argmax(axis=1).tolist() == [0, 1, 2]

@@ -96,14 +96,14 @@ def test_the_split_is_that_of_the_unpacked_folder(workspace, packed):
     change(data__on_bad_image="exclude", split__train=6, split__group_by="[^/]+$")
     run("split_dataset")
     expected = outcome()
-    assert list(pd.read_csv("data/splits/train.csv")) == list(COLUMNS)
+    assert list(pd.read_csv("data/splits/train.csv")) == [*COLUMNS, "group"]
 
     packed()
     change(data__images=f"{Path.cwd()}/images")
     run("split_dataset")
     assert outcome() == expected and {"pear/broken.png", "pear/empty.png"} < set(expected[2])
     table = read_split(Path("data/splits/train.csv"))
-    assert list(table) == [*COLUMNS, *SHARD_COLUMNS]
+    assert list(table) == [*COLUMNS, "group", *SHARD_COLUMNS]
     for image in table.to_dict("records"):
         assert sha256(open_folder("images").read(place_of(image))).hexdigest() == image["sha256"]
 
@@ -149,7 +149,7 @@ def test_features_and_near_duplicates_are_those_of_the_unpacked_folder(extracted
 
     pack_mixed()
     run("split_dataset", "extract_features", "audit_leakage")
-    assert len(written) == 5 and [file.read_bytes() for file in written] == expected
+    assert len(written) == 6 and [file.read_bytes() for file in written] == expected
     assert len(pd.read_csv(audited[0])) > 10 and [file.read_bytes() for file in audited] == pairs
 
 

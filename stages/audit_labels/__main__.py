@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from stages.audit_labels.audit import FOLDS, SEED, accuracy, ask, judge, judge_without_suspects
+from stages.audit_labels.audit import FOLDS, SEED, accuracy, ask, choose_known, judge, judge_without_suspects
 from stages.audit_labels.confident_learning import find_suspects, self_confidence
 from stages.audit_labels.picture import draw
 from stages.shared.images.image_folder import ImagesFolder, open_folder
@@ -55,8 +55,8 @@ def main(*, splits: Path, features: Path, suspects: Path, metrics: Path, picture
     decided = read_decisions(Path(parameters.data.labels_corrected)).index
     settled = learnt["sha256"].isin(decided).to_numpy()
     judgement = judge(averages, learnt, settled)
-    trusted = judgement.suggested == labels
-    of_test = ask(averages[trusted], learnt[trusted], vectors["test"], len(names))
+    known = choose_known(np.arange(len(learnt)), judgement.suggested == labels)
+    of_test = ask(averages[known], learnt.iloc[known], vectors["test"], len(names))
     suggested = find_suspects(of_test, tables["test"]["class_index"].to_numpy(), judgement.thresholds)
     found = pd.concat(
         [

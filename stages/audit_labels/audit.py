@@ -43,13 +43,19 @@ def judge_by(
     labels = split["class_index"].to_numpy()
     probabilities = np.zeros((len(split), labels.max() + 1))
     for learning, held_out in draw_folds(split, folds, SEED):
-        known = learning[trusted[learning]]
+        known = choose_known(learning, trusted)
         probabilities[held_out] = ask(
             features[known], split.iloc[known], features[held_out], labels.max() + 1
         )
     thresholds = choose_thresholds(probabilities, labels)
     suggested = np.where(settled, labels, find_suspects(probabilities, labels, thresholds))
     return Judgement(probabilities, thresholds, suggested)
+
+
+def choose_known(rows: np.ndarray, trusted: np.ndarray) -> np.ndarray:
+    """Return those of `rows` that are `trusted`, (n,) bool, or all where none is: somebody has to be asked."""
+    kept = rows[trusted[rows]]
+    return kept if len(kept) else rows
 
 
 def ask(features: np.ndarray, split: pd.DataFrame, others: np.ndarray, classes: int) -> np.ndarray:
@@ -74,8 +80,8 @@ def judge_without_suspects(features: np.ndarray, split: pd.DataFrame, settled: n
     for learning, held_out in draw_folds(split, FOLDS, SEED):
         images = split.iloc[learning].reset_index(drop=True)
         found = judge(features[learning], images, settled[learning], INNER_FOLDS)
-        kept = learning[found.suggested == labels[learning]]
-        probe = fit_probe(features[kept], split.iloc[kept], SEED)
+        known = learning[choose_known(np.arange(len(learning)), found.suggested == labels[learning])]
+        probe = fit_probe(features[known], split.iloc[known], SEED)
         probabilities[held_out, : probe.classes] = probe.predict(features[held_out])
     return probabilities
 

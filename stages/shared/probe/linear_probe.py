@@ -53,16 +53,17 @@ def fit_probe(features: np.ndarray, split: pd.DataFrame, seed: int) -> Probe:
     """Return a probe trained on the (n, channels) `features` of the images of `split`.
 
     The features are standardized. The strength of the penalty is the one with the lowest loss on a fold of the
-    images held out of that choice; then all are learnt from. On one core, so that the bytes depend on no number
-    of cores.
+    images held out of that choice, and the strongest one where no class has two images; then all are learnt from.
+    On one core, so that the bytes depend on no number of cores.
     """
     labels, classes = split["class_index"].to_numpy(), int(split["class_index"].max()) + 1
-    learning, held_out = next(draw_folds(split, INNER_FOLDS, seed))
+    best = float(STRENGTHS[0])
     with find_libraries().limit(limits=1), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # a weak penalty that needs longer is none to choose
-        best = choose_strength(features, labels, classes, learning, held_out)
+        # A weak penalty that needs longer is none to choose.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if np.bincount(labels).max() > 1:
+            learning, held_out = next(draw_folds(split, INNER_FOLDS, seed))
+            best = choose_strength(features, labels, classes, learning, held_out)
         return fit_with(features, labels, classes, LogisticRegression(C=best, max_iter=ITERATIONS))
 
 
