@@ -127,6 +127,8 @@ def test_labels_and_given_splits_in_tars(workspace, way):
         change(data__labels_from="filename" if way == "filename" else "images/all/labels.csv")
     for empty in ("apple", "pear"):
         Path(IMAGES, empty).rmdir()
+    Path("data").mkdir(exist_ok=True)
+    Path("data/labels_corrected.csv").write_text("sha256,path,decision,label\n")
     check_images(Project({}, {}), findings := Findings())
     assert findings.checked == ["images (30 images of 2 classes)"] and findings.problems == []
     run("split_dataset")
