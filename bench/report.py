@@ -20,7 +20,6 @@ STAGES = {  # how often the notebook's work contains that of the small run (n = 
     "split_dataset": 4000 / 200,
     "extract_features": 4000 / 200,
     "audit_leakage": 4000 / 200,
-    "audit_labels": 4000 / 200,
     "extract_views": 30 * 2000 / (2 * 100),
     "train_head": 2000 / 100,
     "train_augmented": 2000 / 100,
