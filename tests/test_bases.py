@@ -41,7 +41,7 @@ def test_a_run_with_the_base_takes_from_the_store_what_was_computed(project, cap
     expected = {path: path.read_bytes() for path in Path("data/features").iterdir()}
     change(store__folder="store", store__gigabytes=1)
     counts = {
-        **dict.fromkeys(("features/train", "cuts/train"), TRAIN),
+        **dict.fromkeys(("features/train", "cuts/train", "activations/train"), TRAIN),
         **dict.fromkeys(("features/validation", "cuts/validation", "activations/validation"), VALIDATION),
     }
     for held in (0, 1):
@@ -53,9 +53,9 @@ def test_a_run_with_the_base_takes_from_the_store_what_was_computed(project, cap
     shutil.rmtree("data/features")
     run("extract_features")
     found = from_the_store(capsys.readouterr().out)
-    assert found["features/train"] == (TRAIN, TRAIN) and found["features/test"] == (0, TEST)
-    for name in ("features/validation", "default_activations/validation"):
-        assert found[name] == (VALIDATION, VALIDATION)
+    for kind in ("features", "default_activations"):
+        assert found[f"{kind}/train"] == (TRAIN, TRAIN) and found[f"{kind}/test"] == (0, TEST)
+        assert found[f"{kind}/validation"] == (VALIDATION, VALIDATION)
     assert {path: path.read_bytes() for path in Path("data/features").iterdir()} == expected
 
 

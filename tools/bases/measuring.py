@@ -67,11 +67,8 @@ def measure(parameters: ExtractionParameters, splits: Mapping[str, pd.DataFrame]
     extended, averages = with_averages(base, layers)
     extractions = []
     for name, split in splits.items():
-        files = {
-            layer: folder / kind / f"{name}.npy" for layer, kind in ((end, "features"), (averages, "cuts"))
-        }
-        if name != "train":
-            files[default] = folder / "activations" / f"{name}.npy"
+        kinds = {end: "features", averages: "cuts", default: "activations"}
+        files = {layer: folder / kind / f"{name}.npy" for layer, kind in kinds.items()}
         extractions.append(Extraction(files, split, passes=Averaging(base, extended)))
     store_outputs(extended, weights, extractions, parameters)
 

@@ -130,7 +130,7 @@ def extract(
 ) -> None:
     """Write the features of the `labelled` images and of the `new` ones of `folder` below `scratch`/features.
 
-    Of the new ones the store also gets what extract_features would ask for, were they in validation or test.
+    Of the new ones the store also gets the activations for which extract_features would ask.
     """
     base = conv_base.load(parameters.conv_base, parameters.image_size, WEIGHTS)
     end, default = base.layers[-1].name, ARCHITECTURES[parameters.conv_base.name].freeze_through
