@@ -48,6 +48,8 @@ SETTINGS = {
     "augmented.epochs": 30,
     "fine_tune.epochs": 100,
     "fine_tune.freeze_through": "default",
+    "calibration.abstain_below": None,
+    "calibration.set_coverage": None,
     "store.gigabytes": 0,
 }
 SECTIONS = ("head", "augmented", "fine_tune")

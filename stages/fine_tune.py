@@ -8,25 +8,25 @@ from pathlib import Path
 
 import keras
 
+from stages.shared.calibration.threshold import check_aim
 from stages.shared.network import environment, model_file
 from stages.shared.network.conv_base import BaseName
 from stages.shared.network.freeze_point import FreezePoint
 from stages.shared.pipeline.command import run
-from stages.shared.pipeline.parameters import Sections, read_parameters
+from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import read_split
-from stages.shared.store.results import Store
-from stages.shared.training.classifier import Results, train_classifier
+from stages.shared.training.classifier import Results, TrainingParameters, train_classifier
 from stages.shared.training.fit import Examples, Training
+from stages.shared.training.head import set_temperature
 
 
 class FineTuning(FreezePoint, Training):
     """What is fine-tuned, and how. Of two configurations pydantic takes the last: no key is unknown."""
 
 
-class Parameters(Sections):
+class Parameters(TrainingParameters):
     conv_base: BaseName
     fine_tune: FineTuning
-    store: Store
 
 
 def main(
@@ -50,12 +50,13 @@ def main(
     parameters = read_parameters(Parameters)
     train = Examples(read_split(train_split), view_activations)
     validation = Examples(read_split(validation_split), validation_activations)
-    classifier = model_file.load(augmented)
+    network, class_names, _, image_input, _ = model_file.load(augmented)
+    set_temperature(network, 1)  # as it was trained
     training, results = parameters.fine_tune, Results(model, metrics, curves)
+    check_aim(training.threshold_for, "fine_tune", class_names)
     through = training.layer(parameters.conv_base.name)
-    store = parameters.store
-    train_classifier(classifier, through, train, validation, training, store, "fine_tune", results)
-    return [classifier.network]
+    train_classifier(network, image_input, through, train, validation, training, parameters, results)
+    return [network]
 
 
 if __name__ == "__main__":

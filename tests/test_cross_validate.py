@@ -88,7 +88,9 @@ def test_a_head_of_a_fold_is_the_one_that_train_head_would_train(workspace, clas
         trained = train_above(network, "outputs", learnt, watched, head, store, lambda history, kept: None)
         if head.patience_epochs:
             assert trained.epochs < head.epochs
-        np.testing.assert_allclose(found, predict_stored(network, "outputs", *judged), atol=1e-5)
+        np.testing.assert_allclose(
+            found, predict_stored(network, "outputs", *judged).probabilities, atol=1e-5
+        )
 
 
 def test_figures_are_those_of_the_held_out_images(workspace):

@@ -90,7 +90,7 @@ def test_every_format_predicts_the_same(project, capsys, form):
     assert states(said, "0 of 8 images", "holds", "fine_tuned.accuracy at least 0.5")
 
     folder = project / f"export/fine_tuned_{form}"
-    assert {file.name for file in folder.iterdir()} == {FILES[form], "model.json"}
+    assert {file.name for file in folder.iterdir()} == {FILES[form], "model.json", "training_features.npy"}
     pixels = some_images()
     expected = model_file.load(Path("data/models/fine_tuned.keras")).network.predict(pixels, verbose=0)
     assert np.ptp(expected) > 0.01

@@ -9,9 +9,9 @@ import pytest
 from stages.shared.network import conv_base, model_file
 from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.network.freeze_point import above, check_cut, cuts, freeze
-from stages.shared.network.model_file import Classifier
 from stages.shared.training.head import Head, add_head
-from tests.conftest import change, image_input, place_weights, refused, run, write_array
+from tests.conftest import change, place_weights, refused, run, write_array
+from tests.models import some_classifier
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
 
@@ -33,7 +33,7 @@ def test_what_is_saved_fine_tunes_to_the_same_weights_each_time(tmp_path, name):
     """Stochastic depth draws what it leaves out from seeds that the saved model has."""
     through = ARCHITECTURES[name].freeze_through
     classifier = add_head(conv_base.build(name, 32), Head(pooling="average", units=2, dropout=0.5), 2, 0)
-    model_file.save(Classifier(classifier, ["cat", "dog"], 0.5, image_input(32)), tmp_path / "saved.keras")
+    model_file.save(some_classifier(classifier, ["cat", "dog"], 0.5), tmp_path / "saved.keras")
     activations = np.random.default_rng(0).random((8, *classifier.get_layer(through).output.shape[1:]))
 
     def fine_tune() -> list[np.ndarray]:

@@ -18,11 +18,11 @@ from stages.model_card.markdown import escape
 from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
 from stages.shared.network.freeze_point import freeze
-from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.checksums import seal
 from stages.shared.reporting import sentences
 from stages.shared.training.head import Head, add_head
-from tests.conftest import PROJECT, change, image_input, refused, run, split_record, states
+from tests.conftest import PROJECT, change, refused, run, split_record, states
+from tests.models import some_classifier
 
 CARD, WEIGHTS = Path("metrics/model_card.md"), Path("data/weights/conv_base.weights.h5")
 ODD = "a|b *c* `d` <e> [f](g) &lt; _h_ \\"
@@ -188,9 +188,7 @@ def test_what_a_real_model_says_of_itself(tmp_path, arithmetic):
     base = build("mobilenet", 32, computes_in=arithmetic)
     classifier = add_head(base, Head(pooling="average", units=2, dropout=0), 3, seed=0)
     freeze(classifier, "conv_pw_11_relu")
-    model_file.save(
-        Classifier(classifier, ["a", "b", "c"], None, image_input()), tmp_path / "fine_tuned.keras"
-    )
+    model_file.save(some_classifier(classifier, "abc"), tmp_path / "fine_tuned.keras")
     assert read_model(tmp_path / "fine_tuned.keras") == {
         "keras": keras.__version__,
         "arithmetic": arithmetic,

@@ -6,22 +6,30 @@ import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 from stages.model_card.facts import read_model
 from stages.shared.network import model_file
 from stages.shared.network.architectures import ARCHITECTURES
 from stages.shared.network.conv_base import build
-from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.model_archive import check_metadata
 from stages.shared.training.head import Head, add_head
 from tests.conftest import SIZE, image_input, refused
+from tests.models import some_classifier
 
 INPUT = image_input(fit="crop", interpolation="nearest", white_16_bit=4095)
 
 
-WHOLE = {"class_names": ["cat", "dog"], "threshold": 0.25, **INPUT.model_dump()}
+RULE = {
+    "temperature": 1.0,
+    "threshold": 0.25,
+    "sure_above": None,
+    "in_set_from": None,
+    "unlike_below": 0.01,
+}
+WHOLE = {"class_names": ["cat", "dog"], **RULE, **INPUT.model_dump()}
 
 
 @pytest.fixture
@@ -35,10 +43,11 @@ def save(file: Path, layers: tuple[keras.Layer, ...] = (), names: tuple[str, ...
     """Write a small classifier to `file` that has `layers` too."""
     output = pixels = keras.Input((SIZE, SIZE, 3))
     outputs = 1 if len(names) == 2 else len(names)
-    for layer in (*layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(outputs)):
+    pooling = keras.layers.GlobalAveragePooling2D(name="pooling")
+    for layer in (*layers, pooling, keras.layers.Dense(outputs)):
         output = layer(output)
     threshold = 0.25 if len(names) == 2 else None
-    model_file.save(Classifier(keras.Model(pixels, output), list(names), threshold, INPUT), file)
+    model_file.save(some_classifier(keras.Model(pixels, output), names, threshold, INPUT), file)
     return file
 
 
@@ -55,12 +64,15 @@ def rewrite(file: Path, **metadata: object) -> None:
 
 def test_it_carries_what_prediction_needs(saved):
     loaded = model_file.load(saved)
-    assert loaded[1:] == (["cat", "dog"], 0.25, INPUT)
+    _, names, rule, how, images = loaded
+    assert (names, rule.model_dump(), how) == (["cat", "dog"], RULE, INPUT)
+    assert images.paths == ["a.png", "b.png"] and images.similarities.tolist() == [0.5, 0.75]
+    np.testing.assert_array_equal(images.features, np.eye(2, 3, dtype="float16"), strict=True)
     metadata = json.loads(zipfile.ZipFile(saved).read("metadata.json"))
     del metadata["keras_version"]
     assert metadata == {
         "class_names": ["cat", "dog"],
-        "threshold": 0.25,
+        **RULE,
         "image_size": SIZE,
         "fit": "crop",
         "interpolation": "nearest",
@@ -69,13 +81,13 @@ def test_it_carries_what_prediction_needs(saved):
 
 
 def test_a_model_of_an_older_version(saved):
-    rewrite(saved, class_names=["cat", "dog"], threshold=0.5, image_size=SIZE, interpolation="nearest")
+    rewrite(saved, class_names=["cat", "dog"], **RULE, image_size=SIZE, interpolation="nearest")
     with refused(saved, "fit and white_16_bit", "dvc repro"):
         model_file.load(saved)
 
 
 def test_a_model_of_a_version_to_come(saved):
-    rewrite(saved, class_names=["cat", "dog"], threshold=0.5, **INPUT.model_dump() | {"fit": "stretch"})
+    rewrite(saved, class_names=["cat", "dog"], **RULE, **INPUT.model_dump() | {"fit": "stretch"})
     with refused(saved, "no model", "fit", "stretch"):
         model_file.load(saved)
 
@@ -247,7 +259,8 @@ def test_a_config_that_is_none(saved, config):
 
 def test_more_than_two_classes(tmp_path):
     names = ("cat", "dog", "fig")
-    assert model_file.load(save(tmp_path / "three.keras", names=names))[1:3] == (list(names), None)
+    loaded = model_file.load(save(tmp_path / "three.keras", names=names))
+    assert (loaded.class_names, loaded.rule.threshold) == (list(names), None)
 
 
 @pytest.mark.slow

@@ -17,9 +17,9 @@ import pytest
 from stages.shared.images.image_folder import open_folder
 from stages.shared.images.reading import BLOCK, read_pixels
 from stages.shared.network import model_file
-from stages.shared.network.model_file import Classifier
 from stages.shared.pipeline.splits import read_split
 from tests.conftest import CLASSES, SIZE, change, image_input, refused, states, variables_for
+from tests.models import some_classifier
 from tools.predict import __main__ as predict
 from tools.predict.image_files import find
 
@@ -75,11 +75,10 @@ def test_agrees_with_evaluate(project, capsys, model):
 
 def test_more_than_two_classes(project, capsys):
     pixels = keras.Input((SIZE, SIZE, 3))
-    pooled = keras.layers.GlobalAveragePooling2D()(pixels)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(pixels)
     output = keras.layers.Dense(3, activation="softmax", kernel_initializer=keras.initializers.Identity(0.1))
     classifier = keras.Model(pixels, output(pooled))
-    colours = Classifier(classifier, ["red", "green", "NA"], None, image_input())
-    model_file.save(colours, Path("colours.keras"))
+    model_file.save(some_classifier(classifier, ["red", "green", "NA"]), Path("colours.keras"))
     image = some_images(1)[0]
     pixels = predict.read(image, image_input())
     assert isinstance(pixels, np.ndarray)

@@ -32,7 +32,6 @@ from stages.shared.images.opening import opened
 from stages.shared.images.reading import read_pixels
 from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
-from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import predict_classes
 from stages.shared.pipeline.json_and_csv import MEASURES, SUSPECTS
 from stages.shared.pipeline.splits import SPLITS, read_class_names, read_split
@@ -57,6 +56,7 @@ from tests.conftest import (
     write_array,
     write_parameters,
 )
+from tests.models import some_classifier
 
 LAST_MAPS = {  # of each conv base
     "vgg16": "block5_conv3",
@@ -267,8 +267,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     Path("metrics/evaluation.json").write_text(json.dumps(evaluation))
     head = Head(pooling="average", units=4, dropout=0.5)
     classifier = add_head(build("mobilenet", 32), head, classes, seed=0)
-    saved = Classifier(classifier, names, threshold, image_input())
-    model_file.save(saved, Path("data/models/fine_tuned.keras"))
+    model_file.save(some_classifier(classifier, names, threshold), Path("data/models/fine_tuned.keras"))
 
 
 @pytest.mark.slow
@@ -439,11 +438,11 @@ def test_heat_maps_of_every_base(name, classes, pooling, computes_in):
     """Of a head that adds everything up, with the same slope for every feature map."""
     base = build(name, 96, computes_in=computes_in)
     classifier = add_head(base, Head(pooling=pooling, units=4, dropout=0.5), classes, seed=0)
-    dense, probability = classifier.get_layer("dense"), classifier.get_layer("probability")
+    dense, scores = classifier.get_layer("dense"), classifier.get_layer("scores")
     dense.set_weights([np.ones_like(weights) for weights in dense.get_weights()])
     slopes = np.zeros((4, 1 if classes == 2 else 3), "float32")
     slopes[:, -1] = 1
-    probability.set_weights([slopes, np.zeros(slopes.shape[1], "float32")])
+    scores.set_weights([slopes, np.zeros(slopes.shape[1], "float32")])
     last = last_maps(classifier)
     assert last == LAST_MAPS[name]
     pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype("uint8")
@@ -459,9 +458,9 @@ def test_a_heat_map_lies_where_the_class_is():
     pixels = keras.Input((32, 32, 3))
     maps = keras.layers.AveragePooling2D(8, name="maps")(pixels)
     hidden = keras.layers.GlobalAveragePooling2D(name="pooling")(maps)
-    probability = keras.layers.Dense(1, activation="sigmoid", name="probability")
-    classifier = keras.Model(pixels, probability(hidden))
-    probability.set_weights([np.array([[1.0], [0.0], [-1.0]]), np.array([50.0])])  # sigmoid at its very end
+    scores = keras.layers.Dense(1, activation="sigmoid", name="scores")
+    classifier = keras.Model(pixels, scores(hidden))
+    scores.set_weights([np.array([[1.0], [0.0], [-1.0]]), np.array([50.0])])  # sigmoid at its very end
     image = np.zeros((32, 32, 3), "uint8")
     image[:8, :8, 0], image[24:, 16:24, 2] = 255, 255
     blue, red = (grad_cam(classifier)(image, index) for index in (0, 1))

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.shared.calibration.threshold import check_aim, choose_threshold
 from stages.shared.network import model_file
 from stages.shared.network.prediction import per_class, predict_classes
-from stages.shared.training.threshold import check_aim, choose_threshold
 from tests.conftest import CLASSES, change, refused, run
 
 NAMES = ["cat", "dog"]
@@ -67,8 +67,9 @@ def test_every_reader_goes_by_it(trained_copy):
     first, second = CLASSES
     change(head__threshold_for=f"recall of {second} at least 1", head__learning_rate=1e-9)
     run("train_head", "evaluate")
-    _, names, threshold, _ = model_file.load(Path("data/models/head.keras"))
-    assert names == [first, second]
+    model = model_file.load(Path("data/models/head.keras"))
+    threshold = model.rule.threshold
+    assert model.class_names == [first, second]
     metrics = json.loads(Path("metrics/head.json").read_text())
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())["head"]
     assert metrics["threshold"] == evaluation["threshold"] == threshold

@@ -50,7 +50,7 @@ def test_metrics_are_those_of_the_last_epoch_and_of_the_saved_model(extracted):
     curves = pd.read_csv("metrics/head_curves.csv", index_col="epoch")
     assert list(curves.index) == [1, 2, 3] and metrics.pop("epoch") == 3
     threshold, at_threshold = metrics.pop("threshold"), metrics.pop("validation_accuracy_at_threshold")
-    assert model_file.load(Path("data/models/head.keras")).threshold == threshold
+    assert model_file.load(Path("data/models/head.keras")).rule.threshold == threshold
     assert at_threshold == measured("data/models/head.keras", "validation", threshold)[0]
     assert at_threshold >= metrics["validation_accuracy"]
     assert (

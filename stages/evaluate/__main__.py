@@ -7,6 +7,7 @@ activations at the freeze point for fine_tuned.
 from itertools import combinations
 from pathlib import Path
 
+from stages.evaluate.answers import measure_answers
 from stages.evaluate.predictions import predict_once, tabulate
 from stages.shared.evaluation.curves import roc_curve
 from stages.shared.evaluation.intervals import mcnemar
@@ -63,11 +64,12 @@ def main(
         metadata = check_metadata(file, archive["metadata.json"])
         class_names, threshold = metadata.class_names, metadata.threshold
         configs.append(archive["config.json"])
-        probabilities, known = predict_once(file, layer, test, outputs, parameters.store)
+        probabilities, typicality, known = predict_once(file, layer, test, outputs, parameters.store)
         from_store += known
         predicted = predict_classes(probabilities, threshold)
         right[name] = predicted == truth
         measured[name] = evaluate_predictions(truth, probabilities, class_names, threshold)
+        measured[name] |= measure_answers(truth, predicted, probabilities, typicality, metadata)
         without = accuracy_without(duplicated.to_numpy(), right[name])
         measured[name]["accuracy_without_near_duplicates"] = without
         predictions = tabulate(test, predicted, probabilities, class_names)

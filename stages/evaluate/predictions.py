@@ -2,11 +2,12 @@
 
 from hashlib import file_digest
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from stages.shared.network import environment, freeze_point, inference, model_file, prediction
+from stages.shared.network import environment, freeze_point, inference, model_file, prediction, typicality
 from stages.shared.network.freeze_point import base_output
 from stages.shared.network.prediction import predict_stored
 from stages.shared.pipeline import arrays
@@ -15,13 +16,21 @@ from stages.shared.store.fingerprint import take_fingerprint
 from stages.shared.store.results import Store
 
 # Whose code decides about the last bit.
-MODULES = (arrays, freeze_point, inference, prediction)
+MODULES = (arrays, freeze_point, inference, prediction, typicality)
+
+
+class Predictions(NamedTuple):
+    """What a model says of images."""
+
+    probabilities: np.ndarray  # (n, classes) float32
+    typicality: np.ndarray  # of each among the images that it learnt from, (n,) float32
+    from_store: bool
 
 
 def predict_once(
     file: Path, through: str | None, split: pd.DataFrame, outputs: Path, store: Store
-) -> tuple[np.ndarray, bool]:
-    """Return what predict_stored gives for the model in `file`, and whether it came from `store`.
+) -> Predictions:
+    """Return what the model in `file` says of the images of `split`, computed or from `store`.
 
     The stored `outputs` are those of the layer `through`, or of the one below the head.
     """
@@ -35,11 +44,14 @@ def predict_once(
     (stored,) = store.read([key])
     if stored is not None:
         store.mark_used([key])
-        return np.frombuffer(stored, "float32").reshape(len(split), -1), True
-    network = model_file.load(file).network
-    probabilities = predict_stored(network, through or base_output(network), split, outputs)
-    store.write({key: probabilities.tobytes()})
-    return probabilities, False
+        table = np.frombuffer(stored, "float32").reshape(len(split), -1)
+        return Predictions(table[:, :-1], table[:, -1], from_store=True)
+    classifier = model_file.load(file)
+    network = classifier.network
+    probabilities, features = predict_stored(network, through or base_output(network), split, outputs)
+    typical = classifier.training_images.typicality(features).astype("float32")
+    store.write({key: np.column_stack([probabilities, typical]).tobytes()})
+    return Predictions(probabilities, typical, from_store=False)
 
 
 def tabulate(

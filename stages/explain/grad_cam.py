@@ -20,15 +20,15 @@ def grad_cam(classifier: keras.Model) -> Callable[[np.ndarray, int], np.ndarray]
     last feature maps; 0 everywhere where nothing in the image speaks for the class.
     """
     last = last_maps(classifier)
-    probability = classifier.get_layer("probability")
+    scores = classifier.get_layer("scores")
     maps_of = keras.Model(classifier.input, classifier.get_layer(last).output)
-    hidden_of = keras.Model(classifier.get_layer(last).output, probability.input)
+    hidden_of = keras.Model(classifier.get_layer(last).output, scores.input)
 
     def heat_map(pixels: np.ndarray, class_index: int) -> np.ndarray:
         maps = maps_of(pixels[np.newaxis].astype("float32"), training=False)
         with tf.GradientTape() as tape:
             tape.watch(maps)
-            score = class_score(probability, hidden_of(maps, training=False), class_index)
+            score = class_score(scores, hidden_of(maps, training=False), class_index)
         weights = np.mean(tape.gradient(score, maps)[0].numpy().astype("float32"), axis=(0, 1))
         heat = np.maximum(maps[0].numpy().astype("float32") @ weights, 0)
         return heat / heat.max() if heat.max() > 0 else heat
@@ -47,13 +47,13 @@ def last_maps(classifier: keras.Model) -> str:
     return names[names.index(last) - 1] if pooled else last
 
 
-def class_score(probability: keras.layers.Dense, hidden: tf.Tensor, class_index: int) -> tf.Tensor:
+def class_score(scores: keras.layers.Dense, hidden: tf.Tensor, class_index: int) -> tf.Tensor:
     """Return the score of a class, (1,), before sigmoid or softmax: a probability near 1 has no gradient.
 
     A sigmoid unit's own score speaks for class 1, and its negative for class 0.
     """
-    kernel, bias = probability.get_weights()
-    scores = tf.cast(hidden, "float32") @ kernel + bias
+    kernel, bias = scores.get_weights()
+    of_all = tf.cast(hidden, "float32") @ kernel + bias
     if len(bias) == 1:
-        return scores[:, 0] if class_index == 1 else -scores[:, 0]
-    return scores[:, class_index]
+        return of_all[:, 0] if class_index == 1 else -of_all[:, 0]
+    return of_all[:, class_index]

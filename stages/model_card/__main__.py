@@ -34,6 +34,7 @@ class Parameters(ImageInput):
     head: Values
     augmented: Values
     fine_tune: Values
+    calibration: Values
 
 
 def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:

@@ -21,10 +21,11 @@ def flatten(parameters: dict) -> dict:
 
 def read_model(file: Path) -> dict:
     """Return what a `.keras` file says of itself: its Keras version, arithmetic and first layer to train."""
-    config, metadata = read_archive(file).values()
+    archive = read_archive(file)
+    config = archive["config.json"]
     mixed = re.search(r'"mixed_(\w+)"', json.dumps(config))
     return {
-        "keras": metadata["keras_version"],
+        "keras": archive["metadata.json"]["keras_version"],
         "arithmetic": mixed[1] if mixed else "float32",
         "trained_from": next(
             layer["name"] for layer in config["config"]["layers"] if layer["config"].get("trainable")

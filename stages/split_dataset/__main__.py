@@ -21,7 +21,7 @@ from stages.split_dataset.labels import Data, list_images
 # The sections of params.yaml: this stage alone minds those that nobody knows.
 SECTIONS = (
     "data split image_size fit interpolation white_16_bit conv_base leakage cross_validation augmentation head "
-    "augmented fine_tune store engine ray gate"
+    "augmented fine_tune calibration store engine ray gate"
 ).split()
 
 

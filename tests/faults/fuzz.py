@@ -345,12 +345,13 @@ def save_seeds_of_models() -> list[bytes]:
     import keras
 
     from stages.shared.network import model_file
+    from tests.models import some_classifier
 
     pixels = keras.Input((32, 32, 3))
     hidden = keras.layers.Conv2D(2, 3, activation="relu")(pixels)
-    output = keras.layers.Dense(1, activation="sigmoid")(keras.layers.GlobalAveragePooling2D()(hidden))
-    network = keras.Model(pixels, output)
-    model_file.save(model_file.Classifier(network, ["a", "b"], 0.5, image_input()), Path("model.keras"))
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooling")(hidden)
+    network = keras.Model(pixels, keras.layers.Dense(1, activation="sigmoid")(pooled))
+    model_file.save(some_classifier(network, "ab", 0.5), Path("model.keras"))
     return [Path("model.keras").read_bytes()]
 
 

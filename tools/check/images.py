@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 from pydantic import Field
 
+from stages.shared.calibration.threshold import AIMS, Aim, check_aim
 from stages.shared.images.image_folder import OnDisk, open_folder
 from stages.shared.labels.decisions import check_file, read_decisions
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import PartOfSection, Sections, read_parameters
 from stages.shared.pipeline.splits import SPLITS
-from stages.shared.training.threshold import AIMS, Aim, check_aim
 from stages.split_dataset.assignment import Split, ask, draw_from, given_splits
 from stages.split_dataset.checks import check_labels
 from stages.split_dataset.corrections import check_classes

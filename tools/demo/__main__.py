@@ -25,11 +25,12 @@ from stages.shared.images.opening import fault_of, opened
 from stages.shared.network import model_file
 from stages.shared.network.inference import compiled
 from stages.shared.network.model_file import Classifier
-from stages.shared.network.prediction import per_class, predict_classes
+from stages.shared.network.prediction import per_class, with_features
 from stages.shared.pipeline.command import UserError
 from stages.shared.reporting.sentences import LABELS, MODELS, describe_place, quoted
 from stages.shared.reporting.thumbnails import as_uri, on_image, overlay
 from tools.shared import page as pages
+from tools.shared.answers import answers_of
 from tools.shared.server import Server
 
 LARGEST = 100  # MB, of a file
@@ -120,7 +121,7 @@ def find(name: str) -> Path:
 
 def load(name: str) -> Model:
     classifier = model_file.load(find(name))
-    return Model(classifier, compiled(classifier.network), grad_cam(classifier.network))
+    return Model(classifier, compiled(with_features(classifier.network)), grad_cam(classifier.network))
 
 
 def look(model: Model, image: Image.Image, size: tuple[int, int], pixels: np.ndarray) -> dict:
@@ -129,21 +130,22 @@ def look(model: Model, image: Image.Image, size: tuple[int, int], pixels: np.nda
     Its class, the probabilities of all classes, its own first and then the highest, and both pictures as
     data URIs.
     """
-    names = model.classifier.class_names
+    names, rule = model.classifier.class_names, model.classifier.rule
     # Twice, as a batch of one is summed in another order than the batches of tools.predict.
-    twice = per_class(model.infer(np.stack([pixels, pixels]))[0])
-    probabilities, predicted = twice[0], int(predict_classes(twice, model.classifier.threshold)[0])
+    outputs, features = model.infer(np.stack([pixels, pixels]))
+    answer, _ = answers_of(model.classifier, per_class(outputs), features)
+    predicted = names.index(answer.predicted)
     heat = model.heat_map(pixels, predicted)
     width, height = size
     placed = on_image(heat, *image.size, model.classifier.image_input)
     return {
-        "predicted": names[predicted],
-        # The shortest decimals that are these float32 numbers, as in tools.predict.
+        **answer._asdict(),
         "classes": [
-            (names[i], str(probabilities[i]))
-            for i in sorted(range(len(names)), key=lambda i: (i != predicted, -probabilities[i]))
+            (names[i], str(answer.probabilities[i]))
+            for i in sorted(range(len(names)), key=lambda i: (i != predicted, -answer.probabilities[i]))
         ],
-        "threshold": model.classifier.threshold,
+        "threshold": rule.threshold,
+        "unlike_below": rule.unlike_below,
         "second": names[1],
         "width": width,
         "height": height,

@@ -2,9 +2,9 @@
 
     python -m tools.export --format keras|savedmodel|tflite|onnx [--model MODEL] [--to FOLDER]
 
-FOLDER/MODEL_FORMAT then holds the model, with preprocessing inside, and model.json: class names, threshold,
-image size, fit, interpolation, white, what goes in and what comes out. Before
-that the written model predicts the test images in its own runtime. It is refused, and nothing is left
+FOLDER/MODEL_FORMAT then holds the model, with preprocessing inside, training_features.npy, and model.json: class
+names, by which rule to answer, image size, fit, interpolation, white, the training images, what goes in and what
+comes out. Before that the written model predicts the test images in its own runtime. It is refused, and nothing is left
 behind, where a probability differs from the trained model's by more than a tolerance, and where its
 predictions break a rule "at least" or "at most" of params.yaml's gate.
 """
@@ -23,7 +23,8 @@ from stages.shared.images.image_folder import ImageFolder, ImagesFolder, open_fo
 from stages.shared.images.reading import read_blocks
 from stages.shared.network import model_file
 from stages.shared.network.model_file import Classifier
-from stages.shared.network.prediction import per_class, predict_classes
+from stages.shared.network.prediction import Seen, per_class, predict_classes
+from stages.shared.network.typicality import NEIGHBOURS, normalized
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import write_json
 from stages.shared.pipeline.parameters import Sections, read_parameters
@@ -68,12 +69,13 @@ def main(name: str, form: str, folder: Path) -> None:
             reason = error.strerror if isinstance(error, OSError) else error.message.rpartition("}} ")[2]
             raise UserError(f"not exported: {file} cannot be written ({reason}).") from None
         describe(exported, unfinished / "model.json")
+        np.save(unfinished / "training_features.npy", model.training_images.features)
         runtimes = [load(form, file), *(in_keras(reference) for reference, _ in references.values())]
         found, *expected = predict(runtimes, test, open_folder(parameters.data.images), model)
-        for (reference, (_, tolerance)), probabilities in zip(references.items(), expected, strict=True):
-            compare(found, probabilities, model.threshold, tolerance, reference)
-        check_gate(name, parameters.gate, test, model, found)
-    print(f"{folder / f'{name}_{form}'}: {FILES[form]}, model.json")
+        for (reference, (_, tolerance)), seen in zip(references.items(), expected, strict=True):
+            compare(found, seen, model.rule.threshold, tolerance, reference)
+        check_gate(name, parameters.gate, test, model, found.probabilities)
+    print(f"{folder / f'{name}_{form}'}: {FILES[form]}, model.json, training_features.npy")
 
 
 @contextmanager
@@ -93,6 +95,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def describe(model: Classifier, file: Path) -> None:
     """Write what a caller of `model` has to know as JSON."""
     size, outputs = model.image_input.image_size, model.network.output_shape[1]
+    channels = model.training_images.features.shape[1]
     meaning = (
         f"the probability of {model.class_names[1]}, which is predicted above the threshold"
         if outputs == 1
@@ -100,45 +103,50 @@ def describe(model: Classifier, file: Path) -> None:
     )
     description = {
         "class_names": model.class_names,
-        "threshold": model.threshold,
+        **model.rule.model_dump(),
         **model.image_input.model_dump(),
         "input": f"(n, {size}, {size}, 3) float32: RGB pixels from 0 to 255",
         "output": f"(n, {outputs}) float32: {meaning}",
+        "features": f"(n, {channels}) float32, a second output: to be compared with training_features.npy",
         "computes_in": computes_in(model.network),
+        "neighbours": NEIGHBOURS,
+        "training_images": model.training_images.paths,
+        "validation_similarities": model.training_images.similarities.tolist(),
     }
     write_json(file, description)
 
 
 def predict(
     runtimes: list[Runtime], test: pd.DataFrame, images: ImageFolder, model: Classifier
-) -> list[np.ndarray]:
-    """Return what each runtime says of the images of `test`, as `model` takes them: (n, classes) float32."""
-    outputs: list[list[np.ndarray]] = [[] for _ in runtimes]
+) -> list[Seen]:
+    """Return what each runtime makes of the images of `test`, as `model` takes them."""
+    outputs: list[list[list[np.ndarray]]] = [[] for _ in runtimes]
     with tqdm(total=len(test), unit="image") as progress:
         for rows, pixels in read_blocks(test, images, model.image_input):
             count = rows.stop - rows.start
             for run, output in zip(runtimes, outputs, strict=True):
-                output.append(run(pixels.astype("float32"))[:count])
+                output.append([array[:count] for array in run(pixels.astype("float32"))])
             progress.update(count)
-    return [per_class(np.concatenate(output)) for output in outputs]
+    joined = ([np.concatenate(parts) for parts in zip(*output, strict=True)] for output in outputs)
+    return [Seen(per_class(output), features) for output, features in joined]
 
 
-def compare(
-    found: np.ndarray, expected: np.ndarray, threshold: float | None, tolerance: float, reference: str
-) -> None:
-    """Print how far the probabilities `found` are from `expected`, and raise UserError beyond `tolerance`.
+def compare(found: Seen, expected: Seen, threshold: float | None, tolerance: float, reference: str) -> None:
+    """Print how far what was `found` is from what was `expected`, and raise UserError beyond `tolerance`.
 
-    Within it, another class can be predicted only where the two best are a tie, less than twice the
+    It holds for probabilities, and for how far the cosine of the features falls short of 1. Within it, another class can be predicted only where the two best are a tie, less than twice the
     tolerance apart, or a probability is as near as that to the threshold.
     """
-    difference = np.abs(found - expected).max()
-    classes, others = (predict_classes(one, threshold) for one in (found, expected))
+    difference = np.abs(found.probabilities - expected.probabilities).max()
+    classes, others = (predict_classes(one.probabilities, threshold) for one in (found, expected))
+    apart = 1 - (normalized(found.features) * normalized(expected.features)).sum(axis=1).min()
     otherwise = int((classes != others).sum())
     said = (
         f"probabilities differ from those of {reference} by up to {difference:.1e} (tolerance {tolerance:g}), "
-        f"the predicted class on {otherwise} of {len(found)} images"
+        f"features by up to {max(apart, 0):.1e} of a cosine, "
+        f"the predicted class on {otherwise} of {len(classes)} images"
     )
-    if not difference <= tolerance:  # nor where it is no number
+    if not (difference <= tolerance and apart <= tolerance):  # nor where one is no number
         raise UserError(f"not exported: {said}.")
     print(said)
 
@@ -146,7 +154,7 @@ def compare(
 def check_gate(name: str, gate: Gate, test: pd.DataFrame, model: Classifier, found: np.ndarray) -> None:
     """Raise UserError where the probabilities `found` break a rule of `gate` that states a limit."""
     columns = {f"probability_{label}": found[:, index] for index, label in enumerate(model.class_names)}
-    predicted = predict_classes(found, model.threshold)
+    predicted = predict_classes(found, model.rule.threshold)
     table = test.assign(predicted=np.array(model.class_names)[predicted], **columns)
     for text in gate.rules:
         rule = parse(text)

@@ -19,10 +19,13 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from stages.shared.network import model_file
 from stages.shared.network.inference import compiled
 from stages.shared.network.model_file import Classifier
+from stages.shared.network.prediction import with_features
 
 FILES = {"keras": "model.keras", "savedmodel": "saved_model", "tflite": "model.tflite", "onnx": "model.onnx"}
+ONNX, LITERT = ("probability", "features"), ("output_0", "output_1")  # the names of what comes out
 FLOAT32_ONLY = ("tflite", "onnx")
-Runtime = Callable[[np.ndarray], np.ndarray]  # pixels, (n, size, size, 3) float32, to the model's output
+# Pixels, (n, size, size, 3) float32, to the model's output and the features of its base, (n, channels) float32.
+Runtime = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def computes_in(model: keras.Model) -> str:
@@ -40,7 +43,7 @@ def in_float32(model: keras.Model) -> keras.Model:
 
 def write(model: Classifier, form: str, file: Path) -> None:
     """Write `model` to `file`, a folder for savedmodel, for batches of any size."""
-    network = model.network
+    network = with_features(model.network)
     if form == "keras":
         model_file.save(model, file)
     elif form == "savedmodel":
@@ -52,8 +55,8 @@ def write(model: Classifier, form: str, file: Path) -> None:
         pixels = tf.TensorSpec(network.input_shape, "float32", name="pixels")
         call = tf.function(lambda pixels: network(pixels, training=False))
         frozen = convert_variables_to_constants_v2(call.get_concrete_function(pixels))
-        output = tf.function(lambda pixels: {"probability": frozen(pixels)[0]})
-        tf2onnx.convert.from_function(output, [pixels], output_path=file)
+        outputs = tf.function(lambda pixels: dict(zip(ONNX, frozen(pixels), strict=True)))
+        tf2onnx.convert.from_function(outputs, [pixels], output_path=file)
 
 
 def load(form: str, file: Path) -> Runtime:
@@ -62,14 +65,13 @@ def load(form: str, file: Path) -> Runtime:
         return in_keras(model_file.load(file).network)
     if form == "savedmodel":
         saved = tf.saved_model.load(file)
-        return lambda pixels: saved.serve(pixels).numpy()
+        return lambda pixels: [output.numpy() for output in saved.serve(pixels)]
     if form == "tflite":
         run = Interpreter(str(file), num_threads=os.cpu_count()).get_signature_runner()
-        return lambda pixels: run(pixels=pixels)["output_0"]
+        return lambda pixels: [run(pixels=pixels)[name] for name in LITERT]
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return lambda pixels: np.asarray(session.run(["probability"], {"pixels": pixels})[0])
+    return lambda pixels: [np.asarray(output) for output in session.run(ONNX, {"pixels": pixels})]
 
 
 def in_keras(model: keras.Model) -> Runtime:
-    run = compiled(model)
-    return lambda pixels: run(pixels)[0]
+    return compiled(with_features(model))

@@ -2,6 +2,11 @@
 
     python -m tools.predict PATH ...    a file, a folder, a quoted glob, or - for a list on standard input
 
+Of each image it gives the class, the probabilities, a remark, the typicality and the training images that it is most
+like. The remark is "unlike" of an image that is unlike all that the model learnt from, and "unsure" where the answer
+would be wrong too often for calibration.abstain_below. With --drift it says of all of them together whether they are
+like the images that the model learnt from.
+
 Of a folder it takes every file below it, hidden ones excepted, as an image. A file that is named twice
 is predicted twice. One that cannot be used is reported on standard error, and the exit status is then 1.
 
@@ -32,40 +37,46 @@ from stages.shared.images.reading import block_for
 from stages.shared.network import model_file
 from stages.shared.network.inference import compiled
 from stages.shared.network.model_file import Classifier
-from stages.shared.network.prediction import per_class, predict_classes
+from stages.shared.network.prediction import per_class, with_features
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.image_input import ImageInput
+from tools.predict.drift import describe
 from tools.predict.formats import FORMATS, printable
 from tools.predict.image_files import find
+from tools.shared.answers import Answer, answers_of
 
 
-def main(arguments: list[str], model: str, format: str) -> int:
-    """Print the predictions and return how many files were bad."""
+def main(arguments: list[str], model: str, format: str, drift: bool = False) -> int:
+    """Print the predictions, or how far they drift, and return how many files were bad."""
     started = time.monotonic()
     paths = [path for argument in arguments for path in find(argument)]
     if not paths:
         searched = ("standard input" if argument == "-" else printable(argument) for argument in arguments)
         raise UserError(f"no image to predict: there is no file in {', '.join(searched)}.")
     classifier = load(model)
-    infer, names = compiled(classifier.network), classifier.class_names
-    write, bad = FORMATS[format](names, paths), 0
+    infer = compiled(with_features(classifier.network))
+    write = None if drift else FORMATS[format](classifier, paths)
+    bad, unlike, total = 0, 0, 0.0
     size = block_for(classifier.image_input.image_size)
     with tqdm(total=len(paths), unit="image", mininterval=1, disable=None) as progress:  # None: on terminals
         for block, images in read_blocks(paths, size, classifier.image_input):
             pixels = [image for image in images if isinstance(image, np.ndarray)]
-            probabilities = predict(infer, pixels, size) if pixels else np.empty((0, len(names)))
-            rows = zip(predict_classes(probabilities, classifier.threshold), probabilities, strict=True)
+            answers = iter(predict(classifier, infer, pixels, size) if pixels else [])
             with tqdm.external_write_mode():
                 for path, image in zip(block, images, strict=True):
                     if isinstance(image, str):
                         print(f"{printable(path)}: {image}", file=sys.stderr)
                         continue
-                    predicted, row = next(rows)
-                    # The shortest decimals that are these float32 numbers, as in evaluate's tables.
-                    write(path, names[predicted], [float(str(probability)) for probability in row])
+                    answer = next(answers)
+                    total += answer.typicality
+                    unlike += answer.remark == "unlike"
+                    if write:
+                        write(path, answer)
                 sys.stdout.flush()
             bad += len(images) - len(pixels)
             progress.update(len(block))
+    if drift and bad < len(paths):
+        print(describe(total, unlike, len(paths) - bad, len(classifier.training_images.similarities)))
     taken = time.monotonic() - started
     print(f"predicted {len(paths) - bad} of {len(paths)} images in {taken:.1f} s", file=sys.stderr)
     return bad
@@ -119,14 +130,17 @@ def read(path: str, image_input: ImageInput) -> np.ndarray | str:
 
 
 def predict(
-    infer: Callable[[np.ndarray], list[np.ndarray]], pixels: list[np.ndarray], size: int
-) -> np.ndarray:
-    """Return (len(pixels), classes) float32 probabilities.
+    classifier: Classifier,
+    infer: Callable[[np.ndarray], list[np.ndarray]],
+    pixels: list[np.ndarray],
+    size: int,
+) -> list[Answer]:
+    """Return the answer to each of `pixels`.
 
     The batch repeats its last image up to `size`, so that no result depends on how many others there are.
     """
-    batch = np.stack(pixels + pixels[-1:] * (size - len(pixels)))
-    return per_class(infer(batch)[0][: len(pixels)])
+    outputs, features = infer(np.stack(pixels + pixels[-1:] * (size - len(pixels))))
+    return answers_of(classifier, per_class(outputs), features)[: len(pixels)]
 
 
 if __name__ == "__main__":
@@ -144,8 +158,11 @@ if __name__ == "__main__":
         help="head, augmented, fine_tuned (the default) or the path of a .keras file",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="the default is table")
+    parser.add_argument(
+        "--drift", action="store_true", help="a sentence on all of them instead of a row each"
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly where the reader does, as in | head
     # File names are bytes. Standard output is a TextIOWrapper, which typeshed does not promise.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # pyright: ignore[reportAttributeAccessIssue]
-    sys.exit(1 if main(options.paths, options.model, options.format) else 0)
+    sys.exit(1 if main(options.paths, options.model, options.format, options.drift) else 0)

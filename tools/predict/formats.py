@@ -1,6 +1,6 @@
 """How tools.predict writes a row an image: as a table, CSV or JSON Lines.
 
-Each format is started with the class names and all paths, and returns what writes a row.
+Each format is started with the model and all paths, and returns what writes a row.
 """
 
 import csv
@@ -8,42 +8,79 @@ import json
 import sys
 from collections.abc import Callable
 
-Write = Callable[[str, str, list[float]], object]  # a row: path, predicted class, probability per class
+from stages.shared.network.model_file import Classifier
+from tools.shared.answers import Answer
+
+Write = Callable[[str, Answer], object]  # a row, of the image with this path
 
 
-def start_table(names: list[str], paths: list[str]) -> Write:
+def start_table(classifier: Classifier, paths: list[str]) -> Write:
     """Print the header of an aligned table; its columns are as wide as they need be for all `paths`."""
-    heads = [printable(name) for name in names]
+    heads = [printable(name) for name in classifier.class_names]
     first = max(len(printable(path)) for path in ["path", *paths])
     second = max(map(len, ["predicted", *heads]))
 
-    def write(path: str, predicted: str, probabilities: list[float]) -> None:
+    def write(path: str, answer: Answer) -> None:
         numbers = [
-            f"{number:>{max(len(head), 6)}.4f}" for head, number in zip(heads, probabilities, strict=True)
+            f"{number:>{max(len(head), 6)}.4f}"
+            for head, number in zip(heads, answer.probabilities, strict=True)
         ]
-        print(f"{printable(path):{first}}", f"{printable(predicted):{second}}", *numbers, sep="  ")
+        print(
+            f"{printable(path):{first}}",
+            f"{printable(answer.predicted):{second}}",
+            *numbers,
+            f"{answer.remark:6}",
+            f"{answer.typicality:10.4f}",
+            printable(answer.nearest[0]),
+            sep="  ",
+        )
 
-    print(f"{'path':{first}}", f"{'predicted':{second}}", *(f"{head:>6}" for head in heads), sep="  ")
+    print(
+        f"{'path':{first}}",
+        f"{'predicted':{second}}",
+        *(f"{head:>6}" for head in heads),
+        "remark",
+        "typicality",
+        "nearest",
+        sep="  ",
+    )
     return write
 
 
-def start_csv(names: list[str], paths: list[str]) -> Write:
-    """Print a header like that of evaluate's predictions."""
+def start_csv(classifier: Classifier, paths: list[str]) -> Write:
+    """Print a header that begins like that of evaluate's predictions; lists are JSON."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "predicted", *(f"probability_{name}" for name in names)])
-    return lambda path, predicted, probabilities: writer.writerow([path, predicted, *probabilities])
-
-
-def start_jsonl(names: list[str], paths: list[str]) -> Write:
-    return lambda path, predicted, probabilities: print(
-        json.dumps(
-            {
-                "path": path,
-                "predicted": predicted,
-                "probabilities": dict(zip(names, probabilities, strict=True)),
-            }
-        )
+    sets = classifier.rule.in_set_from is not None
+    columns = [f"probability_{name}" for name in classifier.class_names]
+    writer.writerow(
+        ["path", "predicted", *columns, "remark", "typicality", "nearest", *(["possible"] if sets else [])]
     )
+
+    def write(path: str, answer: Answer) -> None:
+        lists = [answer.nearest, answer.possible] if sets else [answer.nearest]
+        writer.writerow(
+            [
+                path,
+                answer.predicted,
+                *answer.probabilities,
+                answer.remark,
+                answer.typicality,
+                *(json.dumps(one, ensure_ascii=False) for one in lists),
+            ]
+        )
+
+    return write
+
+
+def start_jsonl(classifier: Classifier, paths: list[str]) -> Write:
+    def write(path: str, answer: Answer) -> None:
+        row = {"path": path, **answer._asdict()}
+        row["probabilities"] = dict(zip(classifier.class_names, answer.probabilities, strict=True))
+        if answer.possible is None:
+            del row["possible"]
+        print(json.dumps(row))
+
+    return write
 
 
 FORMATS = {"table": start_table, "csv": start_csv, "jsonl": start_jsonl}

@@ -5,14 +5,20 @@ import re
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import numpy as np
+from pydantic import Field
 
+from stages.shared.network.freeze_point import base_output
+from stages.shared.network.typicality import TrainingImages
 from stages.shared.pipeline.files import atomic_write, scratch_file
 from stages.shared.pipeline.image_input import ImageInput
-from stages.shared.pipeline.model_archive import check_metadata, no_model, read_archive
+from stages.shared.pipeline.model_archive import DecisionRule, check_metadata, no_model, read_archive
+from stages.shared.pipeline.parameters import Strict
 
 # What conv bases and heads are made of. Among Keras's other layers are some that read files and run code.
 MODULES = "keras.initializers", "keras.src.ops.numpy"
@@ -28,36 +34,46 @@ LAYERS = (
 CLASSES = {*OTHERS.split(), *(f"keras.layers.{name}" for name in LAYERS.split())}
 
 
+class NamedImages(Strict):
+    """What training_images.json says: of images to learn from, and of those of validation."""
+
+    paths: list[str] = Field(min_length=1)
+    similarities: list[float] = Field(min_length=1)
+
+
 class Classifier(NamedTuple):
     """A network with all that predicting with it needs."""
 
     network: keras.Model  # RGB pixels 0 to 255, (n, image_size, image_size, 3), to probabilities
     class_names: list[str]  # the one with class_index 0 first
-    threshold: (
-        float | None
-    )  # of the probability of class 1, where there are two; above it the image is of class 1
+    rule: DecisionRule
     image_input: ImageInput  # as what images went into it
+    training_images: TrainingImages
 
 
 def save(classifier: Classifier, path: Path) -> None:
-    """Write `classifier` to `path`, what its network does not know in the archive's metadata.json.
+    """Write `classifier` to `path`, what its network does not know beside it in the archive.
 
     Keras stamps the date into the archive and its entries, and memory addresses into config.json
     as the ids of shared objects: here entries have one date, and ids count from 0.
     """
     ours = {
         "class_names": classifier.class_names,
-        "threshold": classifier.threshold,
-        "image_size": classifier.image_input.image_size,
-        "fit": classifier.image_input.fit,
-        "interpolation": classifier.image_input.interpolation,
-        "white_16_bit": classifier.image_input.white_16_bit,
+        **classifier.rule.model_dump(),
+        **classifier.image_input.model_dump(include=set(ImageInput.model_fields)),
+    }
+    paths, features, similarities = classifier.training_images
+    array = BytesIO()
+    np.save(array, features)
+    added = {
+        "training_features.npy": array.getvalue(),
+        "training_images.json": json.dumps({"paths": paths, "similarities": similarities.tolist()}),
     }
     with atomic_write(path) as undated, scratch_file(path.with_name(f"dated.{path.name}")) as dated:
         classifier.network.save(dated)
         with zipfile.ZipFile(dated) as source, zipfile.ZipFile(undated, "w") as target:
-            for name in sorted(source.namelist()):
-                content: bytes | str = source.read(name)
+            for name in sorted([*source.namelist(), *added]):
+                content: bytes | str = added[name] if name in added else source.read(name)
                 if name == "metadata.json":
                     version = json.loads(content)["keras_version"]
                     content = json.dumps({"keras_version": version, **ours})
@@ -94,8 +110,31 @@ def load(path: Path) -> Classifier:
         raise no_model(
             path, f"from {shapes[0]} to {shapes[1]} it fits neither its image_size nor its class_names"
         )
-    image_input = ImageInput(**metadata.model_dump(include=set(ImageInput.model_fields)))
-    return Classifier(network, metadata.class_names, metadata.threshold, image_input)
+    known = metadata.model_dump()
+    return Classifier(
+        network,
+        metadata.class_names,
+        DecisionRule(**{name: known[name] for name in DecisionRule.model_fields}),
+        ImageInput(**{name: known[name] for name in ImageInput.model_fields}),
+        read_training_images(path, content["training_images.json"], network),
+    )
+
+
+def read_training_images(path: Path, content: dict, network: keras.Model) -> TrainingImages:
+    """Return the training images of `network` that the archive in `path` names in `content`.
+
+    Raises UserError where they are not as `save` writes them.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            features = np.load(BytesIO(archive.read("training_features.npy")), allow_pickle=False)
+        images = NamedImages.model_validate(content)
+        expected = len(images.paths), network.get_layer(base_output(network)).output.shape[-1]
+    except (ValueError, MemoryError) as error:
+        raise no_model(path, " ".join(str(error).split())[:300]) from None
+    if (features.dtype, features.shape) != ("float16", expected) or not np.isfinite(features).all():
+        raise no_model(path, f"its training_features.npy is no float16 array of {expected}, all finite")
+    return TrainingImages(images.paths, features, np.sort(images.similarities))
 
 
 def kinds_of(config: object) -> Iterator[str]:

@@ -13,7 +13,7 @@ from types import FrameType, TracebackType
 STOPPED = "stopped before it was done: the same command starts it again."
 CLEANING = 5  # seconds in which nobody who asks again can keep a process from removing what is half done
 
-status: int | None = None  # of a process that was asked to stop
+asked: list[int] = []  # by which signals this process was asked to stop
 
 
 def end_in_a_sentence() -> None:
@@ -42,13 +42,12 @@ def stop(number: int, frame: FrameType | None) -> None:
     if is_importing(frame):  # nothing is half done yet, and not all of Python lets an exception through
         say(STOPPED)
         os._exit(128 + number)
-    global status
-    status = 128 + number
+    asked.append(number)
     until = time.monotonic() + CLEANING
     for both in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(both, lambda *_: os._exit(status) if time.monotonic() > until else None)
+        signal.signal(both, lambda *_: os._exit(128 + number) if time.monotonic() > until else None)
     atexit.register(say, STOPPED)  # below what bars still draw
-    sys.exit(status)
+    sys.exit(128 + number)
 
 
 def is_importing(frame: FrameType | None) -> bool:
@@ -95,8 +94,8 @@ def end() -> None:
     except OSError as error:
         say(f"the output: {error.strerror}.")
         os._exit(1)  # nothing comes after this but Python's own end
-    if status:
-        os._exit(status)
+    if asked:
+        os._exit(128 + asked[0])
 
 
 def say(sentence: str) -> None:

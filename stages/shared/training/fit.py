@@ -12,6 +12,7 @@ import tensorflow as tf
 from pydantic import Field
 from tqdm import tqdm
 
+from stages.shared.calibration.threshold import AIMS, Aim
 from stages.shared.network.freeze_point import above, freeze
 from stages.shared.pipeline.arrays import StoredArray
 from stages.shared.pipeline.command import UserError
@@ -20,7 +21,6 @@ from stages.shared.store.results import Store
 from stages.shared.training.checkpoints import Checkpoints, Stopping, put_state, take_state
 from stages.shared.training.devices import list_devices, split_among
 from stages.shared.training.optimizer import CosineDecay, RMSprop
-from stages.shared.training.threshold import AIMS, Aim
 from stages.shared.training.training_fingerprint import fingerprint_training
 from stages.shared.training.weight_gradient import as_products
 

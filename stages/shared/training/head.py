@@ -26,8 +26,13 @@ def add_head(base: keras.Model, head: Head, classes: int, seed: int) -> keras.Mo
     x = pool(name="pooling")(base.output)
     x = layers.Dense(head.units, activation="relu", name="dense")(x)
     x = layers.Dropout(head.dropout, seed=seed, name="dropout")(x)
-    if classes == 2:
-        x = layers.Dense(1, activation="sigmoid", name="probability")(x)
-    else:
-        x = layers.Dense(classes, activation="softmax", name="probability")(x)
+    units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
+    x = layers.Dense(units, name="scores")(x)
+    x = layers.Rescaling(1.0, name="temperature")(x)
+    x = layers.Activation(activation, name="probability")(x)
     return keras.Model(base.input, x, name="classifier")
+
+
+def set_temperature(classifier: keras.Model, temperature: float) -> None:
+    """Let `classifier` divide its scores by `temperature` before they become probabilities."""
+    classifier.get_layer("temperature").scale = 1 / temperature
