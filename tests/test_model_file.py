@@ -1,5 +1,6 @@
 """A saved model says all that prediction needs, and what is wrong with a file that does not."""
 
+import io
 import json
 import random
 import zipfile
@@ -84,6 +85,39 @@ def test_a_model_of_an_older_version(saved):
     rewrite(saved, class_names=["cat", "dog"], **RULE, image_size=SIZE, interpolation="nearest")
     with refused(saved, "fit and white_16_bit", "dvc repro"):
         model_file.load(saved)
+
+
+def test_a_model_that_came_without_its_training_images(saved):
+    older = {name: value for name, value in WHOLE.items() if name != "temperature"}
+    parts = {name: part for name, part in content(saved).items() if not name.startswith("training")}
+    for metadata, facts in ((older, ("training images", "dvc repro")), (WHOLE, ("no model", "alone"))):
+        with zipfile.ZipFile(saved, "w") as archive:
+            for name, part in {**parts, "metadata.json": json.dumps(metadata).encode()}.items():
+                archive.writestr(name, part)
+        with refused(saved, *facts):
+            model_file.load(saved)
+
+
+def test_training_images_that_nobody_saved(saved):
+    parts = content(saved)
+    pickled, array = io.BytesIO(), io.BytesIO()
+    np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
+    np.save(array, np.full((2, 3), np.inf, "float16"))
+    for changes in (
+        {"training_features.npy": pickled.getvalue()},
+        {"training_features.npy": array.getvalue()},
+        {"training_features.npy": b""},
+        {"training_images.json": b'{"paths": ["a.png"], "similarities": [0.5]}'},
+        {"training_images.json": b'{"paths": ["a.png", 5], "similarities": [0.5]}'},
+        {"training_images.json": b'{"paths": ["a.png", "b.png"], "similarities": []}'},
+        {"training_images.json": b"{}"},
+        {"training_images.json": b"[]"},
+    ):
+        with zipfile.ZipFile(saved, "w") as archive:
+            for name, part in {**parts, **changes}.items():
+                archive.writestr(name, part)
+        with refused(saved, "no model"):
+            model_file.load(saved)
 
 
 def test_a_model_of_a_version_to_come(saved):

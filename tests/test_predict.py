@@ -67,7 +67,8 @@ def test_agrees_with_evaluate(project, capsys, model):
     expected = pd.read_csv(f"data/evaluation/{model}_predictions.csv")
     found = predictions(capsys, [f"images/{path}" for path in expected["path"]], model)
     columns = [f"probability_{name}" for name in CLASSES]
-    assert len(found) == 8 and list(found.columns) == ["path", "predicted", *columns]
+    said = ["remark", "typicality", "nearest"]
+    assert len(found) == 8 and list(found.columns) == ["path", "predicted", *columns, *said]
     assert found["path"].tolist() == [f"images/{path}" for path in expected["path"]]
     assert found["predicted"].tolist() == expected["predicted"].tolist()
     np.testing.assert_allclose(found[columns], expected[columns], rtol=0, atol=1e-6)
@@ -86,7 +87,7 @@ def test_more_than_two_classes(project, capsys):
     row = predictions(capsys, [image], "colours.keras").iloc[0]
     assert row["predicted"] == ["red", "green", "NA"][mean.argmax()]
     expected = np.exp(mean / 10) / np.exp(mean / 10).sum()
-    assert row.iloc[2:].astype(float).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert row.iloc[2:5].astype(float).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -122,17 +123,23 @@ def test_formats_hold_the_same(project, capsys):
     assert [row["path"] for row in rows] == table["path"].tolist() == some_images(3)
     assert [row["predicted"] for row in rows] == table["predicted"].tolist()
     assert [list(row["probabilities"]) for row in rows] == [list(CLASSES)] * 3
-    probabilities = table.iloc[:, 2:].to_numpy()
+    probabilities = table.iloc[:, 2:4].to_numpy()
+    for name in ("remark", "typicality"):
+        assert [row[name] for row in rows] == table[name].tolist()
+    assert [row["nearest"] for row in rows] == table["nearest"].map(json.loads).tolist()
     assert [list(row["probabilities"].values()) for row in rows] == probabilities.tolist()
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-6)
 
     assert predict.main([*some_images(3), "images/gone \x1b.png"], "head", "table") == 1
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header == """path                       predicted     pear's  äp,fel "rot\""""
-    for line, path, predicted, numbers in zip(
-        lines, table["path"], table["predicted"], probabilities, strict=True
-    ):
-        assert line == f"{path:25}  {predicted:12}  {numbers[0]:.4f}  {numbers[1]:12.4f}"
+    names = """path                       predicted     pear's  äp,fel "rot\""""
+    assert header == f"{names}  remark  typicality  nearest"
+    for line, row in zip(lines, rows, strict=True):
+        first, second = row["probabilities"].values()
+        assert line == (
+            f"{row['path']:25}  {row['predicted']:12}  {first:.4f}  {second:12.4f}  {row['remark']:6}  "
+            f"{row['typicality']:10.4f}  {row['nearest'][0]}"
+        )
     assert len(lines) == 3
 
 
@@ -148,7 +155,8 @@ def test_bad_files_are_reported_and_the_others_predicted(project, capsys):
     for line, (path, reason) in zip(lines, facts.items(), strict=True):
         assert line.startswith(f"{path}: ") and states(line, reason)
     assert re.search(r"\b2 of 8 images in \d+\.\d s", last)
-    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(written.out)), alone, check_exact=True)
+    found = pd.read_csv(io.StringIO(written.out), keep_default_na=False)
+    pd.testing.assert_frame_equal(found, alone, check_exact=True)
 
 
 def test_a_block_without_any_image(project, capsys):
@@ -165,11 +173,14 @@ def test_no_result_depends_on_the_other_images(project, capsys):
     assert many["path"].tolist() == some_images(BLOCK + 5)
     assert many.iloc[:30, 2].nunique() == 30
     # A product of matrices may round differently in another row.
-    assert many.iloc[30:, 2:].to_numpy() == pytest.approx(many.iloc[: BLOCK - 25, 2:].to_numpy(), abs=1e-6)
+    numbers = [*many.columns[2:4], "typicality"]
+    again = many[numbers].iloc[: BLOCK - 25].to_numpy()
+    assert many[numbers].iloc[30:].to_numpy() == pytest.approx(again, abs=1e-6)
     for row in (0, 7, BLOCK + 4):
         alone = predictions(capsys, [many["path"][row]]).iloc[0]
-        assert alone.iloc[:2].tolist() == many.iloc[row, :2].tolist()
-        assert alone.iloc[2:].tolist() == pytest.approx(many.iloc[row, 2:].tolist(), abs=1e-6)
+        said = ["path", "predicted", "remark", "nearest"]
+        assert alone[said].tolist() == many.loc[row, said].tolist()
+        assert alone[numbers].tolist() == pytest.approx(many.loc[row, numbers].tolist(), abs=1e-6)
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def read_training_images(path: Path, content: dict, network: keras.Model) -> Tra
             features = np.load(BytesIO(archive.read("training_features.npy")), allow_pickle=False)
         images = NamedImages.model_validate(content)
         expected = len(images.paths), network.get_layer(base_output(network)).output.shape[-1]
-    except (ValueError, MemoryError) as error:
+    except (ValueError, EOFError, MemoryError) as error:
         raise no_model(path, " ".join(str(error).split())[:300]) from None
     if (features.dtype, features.shape) != ("float16", expected) or not np.isfinite(features).all():
         raise no_model(path, f"its training_features.npy is no float16 array of {expected}, all finite")

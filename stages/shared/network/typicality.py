@@ -20,13 +20,9 @@ class TrainingImages(NamedTuple):
     features: np.ndarray  # (n, channels) float16
     similarities: np.ndarray  # of the validation images to these, (m,) float64, ascending
 
-    def similarity(self, features: np.ndarray) -> np.ndarray:
-        """Return the mean cosine similarity of (k, channels) `features` to the nearest training images, (k,)."""
-        return similarity(features, self.features)
-
     def typicality(self, features: np.ndarray) -> np.ndarray:
         """Return which share of the validation images is no more like the training images, (k,) float64."""
-        less = np.searchsorted(self.similarities, self.similarity(features), "right")
+        less = np.searchsorted(self.similarities, similarity(features, self.features), "right")
         return less / len(self.similarities)
 
     def nearest(self, features: np.ndarray) -> list[list[str]]:
@@ -38,9 +34,13 @@ class TrainingImages(NamedTuple):
 
 
 def similarity(features: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the mean cosine similarity of (k, channels) `features` to the nearest of (n, channels) `others`, (k,).
+
+    It is rounded to what does not depend on the order in which a machine adds up.
+    """
     cosines = normalized(features) @ others.T.astype("float32")
     count = min(NEIGHBOURS, len(others))
-    return np.sort(cosines, axis=1)[:, -count:].mean(axis=1, dtype="float64")
+    return np.sort(cosines, axis=1)[:, -count:].mean(axis=1, dtype="float64").round(5)
 
 
 def normalized(features: np.ndarray) -> np.ndarray:
