@@ -52,6 +52,7 @@ CHANGES = {
     "augmented.*": {"augmented.units": 4},
     "fine_tune.freeze_through": {"fine_tune.freeze_through": "block5_conv1"},
     "fine_tune.* (others)": {"fine_tune.learning_rate": 1e-4},
+    "calibration.*": {"calibration.abstain_below": 0.6, "calibration.unlike": 0.5},
     "store.*, engine, ray.*, gate.*": {
         "store.gigabytes": 0.1,
         "engine": "ray",
