@@ -22,6 +22,8 @@ from stages.evaluate.predictions import tabulate
 from stages.explain.grad_cam import grad_cam, last_maps
 from stages.report import examples, results
 from stages.report.charts import draw_learning_curves
+from stages.report.findings import Findings
+from stages.report.next_steps import next_steps
 from stages.shared.evaluation.curves import precision_recall_curve, roc_curve
 from stages.shared.evaluation.intervals import mcnemar
 from stages.shared.evaluation.metrics import evaluate_predictions
@@ -156,6 +158,21 @@ def test_the_page_says_what_evaluate_found(inside):
     for _, image in pd.read_csv("data/label_audit/suspects.csv").head(12).iterrows():
         assert f"rather {image['suggested']} ({image['probability_of_suggested']:.3f})?" in text
     assert states(text, "45 images of 3 classes", "21 to learn from", "12 to watch", "12 for the test")
+
+
+def test_the_first_section_says_what_to_do_next(inside):
+    split, leakage, label_audit, foretold, evaluation = (
+        json.loads(Path(f"metrics/{name}.json").read_text())
+        for name in ("split", "leakage", "label_audit", "learning_curve", "evaluation")
+    )
+    differences = evaluation.pop("differences")
+    histories = {model: pd.read_csv(f"metrics/{model}_curves.csv", index_col="epoch") for model in evaluation}
+    steps = next_steps(Findings(split, leakage, label_audit, foretold, evaluation, differences, histories))
+    text = " ".join(Elements(PAGE.read_text()).text.split())
+    ends = text.index("In short")
+    assert 1 <= len(steps) <= 5 and text.index("Data", ends) > ends
+    for step in steps:
+        assert f"{step.instruction}: {step.evidence}. {step.command or ''}".strip() in text[:ends]
 
 
 def test_the_same_run_gives_the_same_bytes(inside):

@@ -1,4 +1,4 @@
-"""Write a page on the whole run: data, techniques, curves, errors and where the fine-tuned model looks.
+"""Write a page on the whole run: what to do next, data, techniques, curves, errors and where the fine-tuned model looks.
 
 The page needs no other file and no network, and runs no script.
 """
@@ -11,6 +11,8 @@ from pydantic import Field
 
 from stages.report.charts import draw_all, draw_more_images
 from stages.report.examples import choose_samples, look, show_suspects
+from stages.report.findings import Findings
+from stages.report.next_steps import next_steps
 from stages.report.page import render
 from stages.report.results import describe, read_results
 from stages.shared.images.image_folder import ImagesFolder, open_folder
@@ -55,7 +57,10 @@ def main(*, splits: Path, suspects: Path, metrics: Path, tables: Path, heat_maps
     looks, cells = look(results["fine_tuned"].images, heat_maps, folder, parameters)
     largest = max(split["per_class"], key=itemgetter("train"))
     baseline = largest["test"] / len(test)
+    histories = {model: result.history for model, result in results.items()}
+    findings = Findings(split, leakage, label_audit, foretold, measured, differences, histories)
     page = render(
+        next_steps=next_steps(findings),
         names=class_names,
         question=listed(list(map(quoted, class_names))),
         images=len(test),
