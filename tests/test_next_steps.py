@@ -273,6 +273,7 @@ def test_the_weakest_class():
         ({"validation_loss": [0.5, 0.499]}, ()),
         ({"validation_loss": [0.4, 0.5]}, ()),
         ({"validation_loss": [0.4, np.nan]}, ()),
+        ({"validation_loss": [np.nan, np.nan], "train_accuracy": [0.9, 0.99]}, ()),
         ({"train_accuracy": [0.9, 0.99]}, ("0.990", "0.900", "head.dropout")),
         ({"train_accuracy": [0.9, 0.94]}, ()),
     ],

@@ -71,15 +71,7 @@ def main(before: str, after: str | None) -> None:
     except UserError as missing:  # in a revision of before there was any
         print(f"  {missing}")
     if any(map(len, flipped.values())):
-        try:
-            picture = draw(flipped, files[after])
-        except (OSError, DvcException, DataIndexError) as error:
-            raise UserError(
-                f"{PICTURE} is not drawn, as {after or 'the workspace'} has not all images here ({error}): "
-                "dvc add them before you commit a run, and dvc pull them where a colleague did."
-            ) from None
-        with atomic_write(PICTURE) as file:
-            picture.savefig(file, dpi=100)
+        draw(flipped, files[after])
         print(f"{PICTURE}: the images that flipped")
     if not compared:
         raise UserError(
@@ -196,7 +188,20 @@ def describe_folds(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     return said
 
 
-def draw(flipped: dict[str, pd.DataFrame], files: Files) -> Figure:
+def draw(flipped: dict[str, pd.DataFrame], files: Files) -> None:
+    """Write PICTURE; raises UserError where the images are not here."""
+    try:
+        picture = compose(flipped, files)
+    except (OSError, DvcException, DataIndexError) as error:
+        raise UserError(
+            f"{PICTURE} is not drawn, as {files.rev or 'the workspace'} has not all images here ({error}): "
+            "dvc add them before you commit a run, and dvc pull them where a colleague did."
+        ) from None
+    with atomic_write(PICTURE) as file:
+        picture.savefig(file, dpi=100)
+
+
+def compose(flipped: dict[str, pd.DataFrame], files: Files) -> Figure:
     """Draw up to SHOWN images of each model and direction, the most confident first."""
     matplotlib.rcParams["text.parse_math"] = False  # names may have dollar signs
     parameters = YAML(typ="safe").load(files.read("params.yaml"))
