@@ -16,7 +16,7 @@ from stages.audit_labels.neighbours import ask_neighbours
 from stages.shared.labels.decisions import write_decisions
 from stages.shared.pipeline.splits import SPLITS, read_split
 from stages.shared.probe.linear_probe import predict_out_of_fold
-from stages.shared.reporting import sentences
+from stages.shared.reporting.data import describe_labels
 from tests.conftest import (
     SIZE,
     TINY,
@@ -149,7 +149,7 @@ def test_no_suspects(inside):
     assert pd.read_csv(SUSPECTS).empty
     audit = json.loads(METRICS.read_text())
     assert audit == {"suspects": dict.fromkeys(SPLITS, 0), "accuracy": 1, "accuracy_without_suspects": 1}
-    (said,) = sentences.describe_labels(audit, {"train": 48, "validation": 24, "test": 24})
+    (said,) = describe_labels(audit, {"train": 48, "validation": 24, "test": 24})
     assert states(said, "0 of 72", "0 of 24")
     assert shows_something(PICTURE)
 

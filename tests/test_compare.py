@@ -7,9 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stages.shared.reporting.wording import quoted
 from tests.conftest import commit, refused, run_in, states, write_predictions
 from tools import compare
-from tools.compare import describe_accuracy, describe_difference, read_predictions
+from tools.compare import describe_accuracy, describe_difference
+from tools.shared.predictions import read_predictions
 from tools.shared.revisions import Files
 
 
@@ -51,8 +53,13 @@ def test_wilson_interval():
 
 def said_of_each_model(capsys, *facts: object) -> bool:
     """Whether what was printed names all `facts` under the name of each model."""
-    _, *parts = re.split(r"^(?:head|augmented|fine_tuned):$", capsys.readouterr().out, flags=re.MULTILINE)
-    return len(parts) == 3 and all(states(part, *facts) for part in parts)
+    scope, *models = parts(capsys)
+    return not scope and len(models) == 3 and all(states(said, *facts) for said in models)
+
+
+def parts(capsys) -> list[str]:
+    """Return what was printed before the models, and of each model."""
+    return re.split(r"^(?:head|augmented|fine_tuned):$", capsys.readouterr().out, flags=re.MULTILINE)
 
 
 def test_images_are_the_same_wherever_they_lie(evaluated, capsys):
@@ -66,7 +73,73 @@ def test_test_splits_that_differ(evaluated, capsys):
     for table in evaluated.glob("data/*/*.csv"):
         pd.read_csv(table)[1:].to_csv(table, index=False)
     compare.main("main", None)
-    assert said_of_each_model(capsys, "splits differ", 100, 99, "99 in both", "The same 99", "no difference")
+    scope, *models = parts(capsys)
+    assert states(scope, "splits differ", "100 images in main", "99 in workspace", "99 in both")
+    assert len(models) == 3 and "classes" not in scope
+    for said in models:
+        assert states(said, "The same 99", "no difference", "images in both: 80 to 80 of 99 correct")
+
+
+def write_run(project: Path, labels: list[str], predicted: list[str], classes: list[str]) -> None:
+    """Let every model say `predicted` of test images with `labels`, whose first 100 main has too."""
+    names = [f"{number}.png" for number in range(len(labels))]
+    split = pd.DataFrame({"path": names, "label": labels, "sha256": range(len(labels))})
+    split.to_csv(project / "data/splits/test.csv", index=False)
+    sure = {f"probability_{name}": [float(name == said) for said in predicted] for name in classes}
+    for model in ("head", "augmented", "fine_tuned"):
+        table = split[["path", "label"]].assign(predicted=predicted, **sure)
+        table.to_csv(project / f"data/evaluation/{model}_predictions.csv", index=False)
+
+
+def test_a_class_more(evaluated, capsys):
+    """20 images of it, and four cats that were right and are taken for it."""
+    labels = ["cat", "dog"] * 50 + ["cell"] * 20
+    flipped = {"cat": "dog", "dog": "cat"}
+    predicted = [flipped[label] if row < 20 else label for row, label in enumerate(labels)]
+    predicted[20:28:2] = ["cell"] * 4
+    write_run(evaluated, labels, predicted, ["cat", "cell", "dog"])
+    with refused("compare.png"):  # as the images are not here
+        compare.main("main", None)
+    scope, *models = parts(capsys)
+    assert states(scope, "100 images in main", "120 in workspace", "100 in both", "2 classes in both")
+    assert states(scope, f"Only workspace has the class {quoted('cell')}") and "Only main" not in scope
+    assert len(models) == 3
+    for said in models:
+        assert states(
+            said, "main: 80 of 100", "workspace: 96 of 120", "4 of 100 fewer", "spoiled 4", "p = 0.12"
+        )
+        assert states(said, "in both: 80 to 76 of 100", f"{quoted('cat')}: 40 to 36 of 50")
+        assert states(said, f"{quoted('dog')}: 40 to 40 of 50") and quoted("cell") not in said
+
+
+def test_a_class_less_and_images_with_another_label(evaluated, capsys):
+    """All are dogs now: of those that were dogs before, ten more are right."""
+    labels = ["dog"] * 100
+    write_run(evaluated, labels, labels, ["dog"])
+    with refused("compare.png"):
+        compare.main("main", None)
+    scope, *models = parts(capsys)
+    assert states(
+        scope, "50 images", "labels differ", f"Only main has the class {quoted('cat')}", "1 class in both"
+    )
+    assert "splits differ" not in scope and len(models) == 3
+    for said in models:
+        assert states(said, "10 of 50 more", f"{quoted('dog')}: 40 to 50 of 50")
+
+
+def test_nothing_that_can_be_compared(evaluated, capsys):
+    """Where all classes have other names, and cross-validation is missing too."""
+    labels = ["Katze", "Hund"] * 50
+    write_run(evaluated, labels, labels, ["Hund", "Katze"])
+    with refused("main", "workspace", "no test image", "in common"):
+        compare.main("main", None)
+    scope, *models = parts(capsys)
+    assert (
+        states(scope, "100 images", "labels differ", quoted("cat"), quoted("Katze"))
+        and "in both can" not in scope
+    )
+    assert len(models) == 3 and all(states(said, "No image", "100 of 100", "80 of 100") for said in models)
+    assert not (evaluated / "compare.png").exists()
 
 
 def test_predictions_of_another_split(evaluated):

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.shared.reporting.sentences import LABELS, quoted
+from stages.shared.reporting.wording import LABELS, quoted
 from tests.asking import ask, head, heard, say
 from tests.browser import CHROMIUM, browsing
 from tests.conftest import CLASSES, refused, search, states, variables_for

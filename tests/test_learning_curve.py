@@ -11,7 +11,7 @@ from stages.learning_curve.__main__ import foretell, foretell_classes
 from stages.learning_curve.power_law import fit, fit_curves
 from stages.learning_curve.subsets import DRAWS, halve, order, take
 from stages.shared.probe.linear_probe import fit_probe
-from stages.shared.reporting.sentences import describe_more_images
+from stages.shared.reporting.more_images import describe_more_images
 from tests.conftest import run, shows_something, states, write_set
 
 SIZES = (25, 50, 100, 200, 400, 800)

@@ -19,7 +19,9 @@ from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
 from stages.shared.network.freeze_point import freeze
 from stages.shared.pipeline.checksums import seal
-from stages.shared.reporting import sentences
+from stages.shared.reporting.comparison import describe_difference
+from stages.shared.reporting.data import describe_leakage
+from stages.shared.reporting.wording import LABELS, MODELS
 from stages.shared.training.head import Head, add_head
 from tests.conftest import PROJECT, change, refused, run, split_record, states
 from tests.models import some_classifier
@@ -47,7 +49,7 @@ def write_run(names: list[str]) -> None:
     write_json("leakage", {"test_images": 1})
     evaluation: dict = {}
     Path("data/models").mkdir(parents=True)
-    for model in sentences.MODELS:
+    for model in MODELS:
         epochs = {"epoch": next(numbers), **{key: fraction() for key in TRAINED}}
         chosen = {"threshold": fraction(), "validation_accuracy_at_threshold": fraction()} if two else {}
         write_json(model, epochs | chosen)
@@ -126,13 +128,13 @@ def test_its_numbers_are_those_of_the_run(workspace, names):
     split = json.loads(Path("metrics/split.json").read_text())
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
     for pair in evaluation.pop("differences"):
-        assert f"- {sentences.describe_difference(**pair)}" in card
+        assert f"- {describe_difference(**pair)}" in card
     images = split["images"]["test"]
-    assert f"- {sentences.describe_leakage({'test_images': 1}, evaluation, images)}" in card
+    assert f"- {describe_leakage({'test_images': 1}, evaluation, images)}" in card
     for one in split["per_class"]:
         assert row(one["class"], *(str(one[part]) for part in ("train", "validation", "test"))) in card
     for model, found in evaluation.items():
-        label = sentences.LABELS[model]
+        label = LABELS[model]
         trained = json.loads(Path(f"metrics/{model}.json").read_text())
         assert row(label, f"layer_of_{model}", "float32", "3.15.1", str(trained["epoch"])) in card
         assert row(label, *three(*(trained[key] for key in TRAINED))) in card

@@ -22,6 +22,8 @@ from stages.evaluate.predictions import tabulate
 from stages.explain.grad_cam import grad_cam, last_maps
 from stages.report import examples, results
 from stages.report.charts import draw_learning_curves
+from stages.report.findings import Findings
+from stages.report.next_steps import next_steps
 from stages.shared.evaluation.curves import precision_recall_curve, roc_curve
 from stages.shared.evaluation.intervals import mcnemar
 from stages.shared.evaluation.metrics import evaluate_predictions
@@ -35,8 +37,12 @@ from stages.shared.network.conv_base import build
 from stages.shared.network.prediction import predict_classes
 from stages.shared.pipeline.json_and_csv import MEASURES, SUSPECTS
 from stages.shared.pipeline.splits import SPLITS, read_class_names, read_split
-from stages.shared.reporting import sentences
-from stages.shared.reporting.thumbnails import as_uri, on_image, overlay
+from stages.shared.reporting.comparison import describe_accuracies, describe_difference
+from stages.shared.reporting.data import describe_data, describe_labels, describe_leakage
+from stages.shared.reporting.heat_maps import describe_place, on_image, overlay
+from stages.shared.reporting.model_quality import describe_calibration, describe_confusions, describe_curves
+from stages.shared.reporting.thumbnails import as_uri
+from stages.shared.reporting.wording import MODELS, listed, quoted
 from stages.shared.training.head import Head, add_head
 from stages.shared.training.history import write_epochs
 from tests.browser import CHROMIUM
@@ -143,15 +149,30 @@ def test_the_page_says_what_evaluate_found(inside):
         assert f"{found['accuracy']:.3f} {low:.3f}–{high:.3f}" in text
         assert f"expected calibration error {found['calibration_error']:.3f}" in text
     for pair in differences:
-        assert sentences.describe_difference(**pair) in text
+        assert describe_difference(**pair) in text
     leakage = json.loads(Path("metrics/leakage.json").read_text())
-    assert sentences.describe_leakage(leakage, evaluation, images=12) in text
+    assert describe_leakage(leakage, evaluation, images=12) in text
     label_audit = json.loads(Path("metrics/label_audit.json").read_text())
-    for said in sentences.describe_labels(label_audit, {"train": 21, "validation": 12, "test": 12}):
+    for said in describe_labels(label_audit, {"train": 21, "validation": 12, "test": 12}):
         assert said in text
     for _, image in pd.read_csv("data/label_audit/suspects.csv").head(12).iterrows():
         assert f"rather {image['suggested']} ({image['probability_of_suggested']:.3f})?" in text
     assert states(text, "45 images of 3 classes", "21 to learn from", "12 to watch", "12 for the test")
+
+
+def test_the_first_section_says_what_to_do_next(inside):
+    split, leakage, label_audit, foretold, evaluation = (
+        json.loads(Path(f"metrics/{name}.json").read_text())
+        for name in ("split", "leakage", "label_audit", "learning_curve", "evaluation")
+    )
+    differences = evaluation.pop("differences")
+    histories = {model: pd.read_csv(f"metrics/{model}_curves.csv", index_col="epoch") for model in evaluation}
+    steps = next_steps(Findings(split, leakage, label_audit, foretold, evaluation, differences, histories))
+    text = " ".join(Elements(PAGE.read_text()).text.split())
+    ends = text.index("In short")
+    assert 1 <= len(steps) <= 5 and text.index("Data", ends) > ends
+    for step in steps:
+        assert f"{step.instruction}: {step.evidence}. {step.command or ''}".strip() in text[:ends]
 
 
 def test_the_same_run_gives_the_same_bytes(inside):
@@ -253,7 +274,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     threshold = 0.5 if classes == 2 else None
     evaluation = {}
     tables = Path("data/evaluation")
-    for model in sentences.MODELS:
+    for model in MODELS:
         evaluation[model] = evaluate_predictions(truth, probabilities, names, threshold)
         predictions = tabulate(test, predict_classes(probabilities, threshold), probabilities, names)
         tables.mkdir(parents=True, exist_ok=True)
@@ -262,7 +283,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
         history = pd.DataFrame([[0.5] * 4], columns=MEASURES)
         write_epochs(history, 1, Path(f"metrics/{model}.json"), Path(f"metrics/{model}_curves.csv"))
     same = mcnemar(np.ones(len(truth), bool), np.ones(len(truth), bool))
-    pairs = combinations(sentences.MODELS, 2)
+    pairs = combinations(MODELS, 2)
     evaluation["differences"] = [{"after": after, "before": before, **same} for before, after in pairs]
     Path("metrics/evaluation.json").write_text(json.dumps(evaluation))
     head = Head(pooling="average", units=4, dropout=0.5)
@@ -278,11 +299,9 @@ def test_no_wrong_image_and_equal_models(tmp_path, monkeypatch):
     text = " ".join(Elements(PAGE.read_text()).text.split())
     assert text.count("all 4 test images right") == 3
     assert text.count("No test image is wrong") == 4  # of three models, and among the heat maps
-    assert states(text, 404, "0.710", "0.720", "0.860", "will not get there", sentences.quoted("class 00"))
+    assert states(text, 404, "0.710", "0.720", "0.860", "will not get there", quoted("class 00"))
     assert states(text, "The fine-tuned model and the head got the same images")
-    assert states(
-        text, "the head, the augmented model and the fine-tuned model", sentences.quoted("class 01")
-    )
+    assert states(text, "the head, the augmented model and the fine-tuned model", quoted("class 01"))
 
 
 @pytest.mark.slow
@@ -311,7 +330,7 @@ def test_many_classes_and_no_right_image(classes, tmp_path, monkeypatch):
     ],
 )
 def test_sentence_on_a_difference(counts, facts):
-    said = sentences.describe_difference("fine_tuned", "augmented", *counts)
+    said = describe_difference("fine_tuned", "augmented", *counts)
     assert states(said, *facts) and ("no evidence" in said) == ("no evidence" in facts)
 
 
@@ -327,21 +346,21 @@ def test_sentence_on_a_difference(counts, facts):
 def test_sentences_on_accuracies(lows, above):
     measured = {
         model: {"accuracy": accuracy, "accuracy_interval": [low, 0.9]}
-        for model, accuracy, low in zip(sentences.MODELS, (0.75, 0.7, 0.75), lows, strict=True)
+        for model, accuracy, low in zip(MODELS, (0.75, 0.7, 0.75), lows, strict=True)
     }
-    best, baseline = sentences.describe_accuracies(measured, "cat", 0.5, 1200)
+    best, baseline = describe_accuracies(measured, "cat", 0.5, 1200)
     assert states(
         best, "0.750", "900 of 1,200", f"{lows[0]:.3f} to 0.900", "the head and the fine-tuned model"
     )
-    assert states(baseline, sentences.quoted("cat"), "0.500", *above)
+    assert states(baseline, quoted("cat"), "0.500", *above)
 
 
 def test_sentences_on_data():
     part = {"cat": 2, "dog": 3}
     counts = {"train": {"cat": 1000, "dog": 2500}, "validation": part, "test": part}
     broken = {"path": "broken.png", "reason": "not an image"}
-    cat, dog = map(sentences.quoted, part)
-    images, balance, identical, excluded = sentences.describe_data(
+    cat, dog = map(quoted, part)
+    images, balance, identical, excluded = describe_data(
         split_record(counts, identical_images=1, excluded_images=[broken])
     )
     assert states(images, "3,510 images", "2 classes", "3,500 to learn from", "5 to watch", "5 for the test")
@@ -350,7 +369,7 @@ def test_sentences_on_data():
     counts["train"]["dog"] = 1000
     groups = {"train": 1200, "validation": 1, "test": 2}
     across = {"sets of identical images": [["train: a.png", "test: b.png"]], "groups": []}
-    _, balance, grouped, given, crossing = sentences.describe_data(
+    _, balance, grouped, given, crossing = describe_data(
         split_record(counts, groups=groups, across_splits=across)
     )
     assert states(balance, "All classes", "same number")
@@ -362,10 +381,10 @@ def test_sentences_on_data():
 def test_sentence_on_near_duplicates():
     measured = {
         model: {"accuracy_without_near_duplicates": accuracy}
-        for model, accuracy in zip(sentences.MODELS, (0.75, 0.5, 0.8125), strict=True)
+        for model, accuracy in zip(MODELS, (0.75, 0.5, 0.8125), strict=True)
     }
     none, one, some, all_of_them = (
-        sentences.describe_leakage({"test_images": found}, measured, 1200) for found in (0, 1, 300, 1200)
+        describe_leakage({"test_images": found}, measured, 1200) for found in (0, 1, 300, 1200)
     )
     accuracies = ("head 0.750", "augmented 0.500", "fine-tuned 0.812")
     assert states(none, "No test image", "near-duplicate") and "others" not in none
@@ -375,10 +394,10 @@ def test_sentence_on_near_duplicates():
 
 
 def test_sentences_on_a_model():
-    cat, dog = map(sentences.quoted, ("cat", "dog"))
-    said = sentences.describe_confusions("head", np.array([[3, 1], [2, 4]]), ["cat", "dog"])
+    cat, dog = map(quoted, ("cat", "dog"))
+    said = describe_confusions("head", np.array([[3, 1], [2, 4]]), ["cat", "dog"])
     assert states(said, "The head", "3 of 10 test images wrong", "most often", f"{dog} for {cat}", "2 of 6")
-    said = sentences.describe_confusions("head", np.array([[3, 1], [0, 4]]), ["cat", "dog"])
+    said = describe_confusions("head", np.array([[3, 1], [0, 4]]), ["cat", "dog"])
     assert states(said, "The head", "1 of 8 test images wrong", "all", f"{cat} taken for {dog}")
     found = {"calibration_error": 0.1, "brier_score": 0.2}
     for confidence, verdict in (
@@ -391,7 +410,7 @@ def test_sentences_on_a_model():
             "confidence": [confidence - 0.1, confidence + 0.3],
             "accuracy": [0.7, 1.1],
         }
-        said = sentences.describe_calibration("head", found, pd.DataFrame(bins))
+        said = describe_calibration("head", found, pd.DataFrame(bins))
         assert states(said, verdict, f"confidence {confidence:.3f}", "accuracy 0.800", "0.100", "0.200")
 
 
@@ -399,15 +418,15 @@ def test_a_training_that_diverged():
     columns = [f"{split}_{kind}" for split in ("train", "validation") for kind in ("accuracy", "loss")]
     columns += [f"{name}_smoothed" for name in columns]
     history = pd.DataFrame([[0.5] * 8, [0.25] * 8, [np.nan] * 8], index=[1, 2, 3], columns=columns)
-    said = sentences.describe_curves("head", history)
+    said = describe_curves("head", history)
     assert states(said, "Head", "lowest, 0.250", "epoch 2 of 3")
     assert draw_learning_curves({"head": history})["head"].startswith("data:image/svg+xml;base64,")
 
 
 def test_names_in_a_row():
-    assert sentences.listed(["a"]) == "a"
-    assert sentences.listed(["a", "b", "c"]) == "a, b and c"
-    assert sentences.listed(list("abcdefgh")) == "a, b, c, d, e and 3 more"
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(list("abcdefgh")) == "a, b, c, d, e and 3 more"
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -465,10 +484,10 @@ def test_a_heat_map_lies_where_the_class_is():
     image[:8, :8, 0], image[24:, 16:24, 2] = 255, 255
     blue, red = (grad_cam(classifier)(image, index) for index in (0, 1))
     assert np.argwhere(red).tolist() == [[0, 0]] and np.argwhere(blue).tolist() == [[3, 2]]
-    assert sentences.describe_place(red) == "strongest at the upper left"
-    assert sentences.describe_place(blue) == "strongest at the lower centre"
+    assert describe_place(red) == "strongest at the upper left"
+    assert describe_place(blue) == "strongest at the lower centre"
     nothing = grad_cam(classifier)(np.zeros_like(image), 1)
-    assert not nothing.any() and sentences.describe_place(nothing) == "nothing in the image speaks for it"
+    assert not nothing.any() and describe_place(nothing) == "nothing in the image speaks for it"
     assert overlay(image, on_image(red, 32, 32, image_input())) != overlay(image, np.zeros((32, 32)))
 
 

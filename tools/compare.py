@@ -3,21 +3,20 @@
     python -m tools.compare REV [REV2]    REV2 is the workspace where it is left out
 
 Says for each model what `dvc metrics diff` cannot: how sure the accuracies are, and whether their
-difference could be chance. So it does of cross-validation, where both have the same folds. Reads git's
+difference could be chance. So it does of cross-validation, where both have the same folds. Where test images,
+labels or classes differ, it says first what can be compared; where nothing can, it ends with 1. Reads git's
 history and DVC's cache or remote; the workspace stays as it is. Draws the images that flipped, from wrong
 to right and from right to wrong, in compare.png.
 """
 
 import argparse
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from dvc.exceptions import DvcException
-from dvc.scm import RevError
 from dvc_data.index import DataIndexError
 from matplotlib.figure import Figure
 from ruamel.yaml import YAML
@@ -29,29 +28,42 @@ from stages.shared.images.decoding import decode
 from stages.shared.images.opening import opened
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import atomic_write
+from stages.shared.reporting.wording import counted, listed, quoted
+from tools.shared.predictions import (
+    IMAGE,
+    MODELS,
+    PROBABILITY,
+    classes_of,
+    read_predictions,
+    read_table,
+    unreadable,
+)
 from tools.shared.revisions import Files
 
-MODELS = ("head", "augmented", "fine_tuned")
-IMAGE = ["sha256", "copy", "label"]  # what an image is, wherever it lies
 SHOWN = 6  # flipped images of each kind and model in the picture
 PICTURE = Path("compare.png")
 FOLDS = "metrics/cross_validation.csv"
 
 
 def main(before: str, after: str | None) -> None:
+    """Print the comparison and draw the picture; raises UserError where no test image is in both."""
     PICTURE.unlink(missing_ok=True)
     files = {rev: Files(rev) for rev in (before, after)}
-    flipped = {}
+    flipped, names, compared = {}, (before, after or "workspace"), 0
     for model in MODELS:
-        old, new = (with_confidence(read_predictions(files[rev], model)) for rev in (before, after))
-        both = old.merge(new, on=IMAGE, suffixes=("_before", "_after"))
+        old, new = (read_predictions(files[rev], model) for rev in (before, after))
+        both = match(old, new)
+        if model == MODELS[0]:  # the others are of the same images and classes
+            for sentence in describe_scope(names, old, new, both):
+                print(sentence)
+        same = both[both["label_before"] == both["label_after"]].rename(columns={"label_after": "label"})
         print(f"{model}:")
-        for rev, table in ((before, old), (after, new)):
-            print(f"  {rev or 'workspace'}: {describe_accuracy(table)}")
-        if len(both) < max(len(old), len(new)):
-            print(f"  The test splits differ: {len(old)} and {len(new)} images, {len(both)} in both.")
-        print(f"  {describe_difference(both)}")
-        flipped[model] = both[right(both, "_before") != right(both, "_after")]
+        for rev, table in zip(names, (old, new), strict=True):
+            print(f"  {rev}: {describe_accuracy(table)}")
+        for sentence in [describe_difference(same), *describe_in_both(old, new, same)]:
+            print(f"  {sentence}")
+        flipped[model] = same[right(same, "_before") != right(same, "_after")]
+        compared += len(same)
     print("cross-validation:")
     try:
         for sentence in describe_folds(*(read_folds(files[rev]) for rev in (before, after))):
@@ -59,58 +71,23 @@ def main(before: str, after: str | None) -> None:
     except UserError as missing:  # in a revision of before there was any
         print(f"  {missing}")
     if any(map(len, flipped.values())):
-        try:
-            picture = draw(flipped, files[after])
-        except (OSError, DvcException, DataIndexError) as error:
-            raise UserError(
-                f"{PICTURE} is not drawn, as {after or 'the workspace'} has not all images here ({error}): "
-                "dvc add them before you commit a run, and dvc pull them where a colleague did."
-            ) from None
-        with atomic_write(PICTURE) as file:
-            picture.savefig(file, dpi=100)
+        draw(flipped, files[after])
         print(f"{PICTURE}: the images that flipped")
-
-
-def read_predictions(files: Files, model: str) -> pd.DataFrame:
-    """Return a row a test image: its path, sha256 and label, predicted and probability_CLASS for each class.
-
-    `copy` numbers byte-identical images from 0.
-    """
-    file = f"data/evaluation/{model}_predictions.csv"
-    table = read_table(files, file, ["path", "label", "predicted"])
-    test = read_table(files, "data/splits/test.csv", ["path", "label", "sha256"])
-    if not table[["path", "label"]].equals(test[["path", "label"]]):
+    if not compared:
         raise UserError(
-            f"{files.rev or 'the workspace'} has data/evaluation of another split than data/splits: run dvc repro."
+            f"{before} and {after or 'the workspace'} have no test image of the same label in common: their "
+            "accuracies are of different images, and no test compares them."
         )
-    probabilities = table.filter(regex="^probability_")
-    names = {str(column).removeprefix("probability_") for column in probabilities}
-    sure = probabilities.apply(pd.to_numeric, errors="coerce").to_numpy()
-    if not {*table["label"], *table["predicted"]} <= names or not ((sure >= 0) & (sure <= 1)).all():
-        raise unreadable(files, file, "a class has no probability from 0 to 1")
-    return table.assign(sha256=test["sha256"], copy=test.groupby("sha256").cumcount())
 
 
-def read_table(files: Files, path: str, columns: list[str]) -> pd.DataFrame:
-    """Return the CSV file `path`, which has `columns`; raises UserError where it is not here, or another."""
-    text = dict.fromkeys(("path", "label", "predicted", "sha256"), str)
-    try:
-        content = files.read(path)
-    except RevError as error:
-        raise UserError(f"{error}: it takes a git revision or the name of an experiment.") from None
-    except (OSError, DvcException, DataIndexError) as error:
-        raise UserError(
-            f"{files.rev or 'the workspace'} has no {path} here ({error}): run the pipeline at that revision, "
-            "or dvc pull it where a colleague pushed it."
-        ) from None
-    try:
-        table = pd.read_csv(BytesIO(content), keep_default_na=False, dtype=text)
-    except ValueError as error:  # of pandas: the encoding, a row, a number
-        raise unreadable(files, path, " ".join(str(error).split())[:300]) from None
-    for column in columns:
-        if column not in table.columns:
-            raise unreadable(files, path, f"it has no column {column}")
-    return table
+def match(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a test image that both have, with path, label, predicted and its probability _before and _after."""
+    columns = [*IMAGE, "path", "label", "predicted", "probability"]
+    old, new = (
+        table.assign(probability=[row[f"{PROBABILITY}{row['predicted']}"] for _, row in table.iterrows()])
+        for table in (old, new)
+    )
+    return old[columns].merge(new[columns], on=IMAGE, suffixes=("_before", "_after"))
 
 
 def read_folds(files: Files) -> pd.DataFrame:
@@ -123,21 +100,34 @@ def read_folds(files: Files) -> pd.DataFrame:
     return table[["images", *figures]]
 
 
-def unreadable(files: Files, path: str, fault: str) -> UserError:
-    return UserError(
-        f"{files.rev or 'the workspace'} has a {path} that no run has written ({fault}): run the pipeline at "
-        "that revision, or dvc pull it where a colleague pushed it."
-    )
-
-
-def with_confidence(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return what an image is, its path, predicted and probability, the one of the predicted class."""
-    probability = [row[f"probability_{row['predicted']}"] for _, row in predictions.iterrows()]
-    return predictions[[*IMAGE, "path", "predicted"]].assign(probability=probability)
-
-
 def right(table: pd.DataFrame, suffix: str = "") -> pd.Series:
     return table[f"predicted{suffix}"] == table["label"]
+
+
+def describe_scope(
+    revs: tuple[str, str], old: pd.DataFrame, new: pd.DataFrame, both: pd.DataFrame
+) -> list[str]:
+    """Return sentences on what can be compared; none where test images, labels and classes are the same."""
+    before, after = revs
+    said = []
+    if len(both) < max(len(old), len(new)):
+        said.append(
+            f"The test splits differ: {len(old)} images in {before}, {len(new)} in {after}, {len(both)} in both. The "
+            "accuracies are of different images: only what is said of images in both compares the models."
+        )
+    if relabelled := int((both["label_before"] != both["label_after"]).sum()):
+        said.append(f"{counted(relabelled, 'image')} of these cannot be compared: the labels differ.")
+    earlier, later = classes_of(old), classes_of(new)
+    for rev, classes, others in ((before, earlier, later), (after, later, earlier)):
+        if alone := [quoted(name) for name in classes if name not in others]:
+            said.append(f"Only {rev} has the {'class' if len(alone) == 1 else 'classes'} {listed(alone)}.")
+    shared = [name for name in earlier if name in later]
+    if shared and earlier != later:
+        said.append(
+            f"Images of the {counted(len(shared), 'class')} in both can be compared. A model that knows more classes "
+            "has more to confuse: what it loses on these images is the price of the others."
+        )
+    return said
 
 
 def describe_accuracy(table: pd.DataFrame) -> str:
@@ -152,7 +142,7 @@ def describe_accuracy(table: pd.DataFrame) -> str:
 def describe_difference(both: pd.DataFrame) -> str:
     """Return a sentence on the images that one of the two got right and the other did not."""
     if both.empty:
-        return "No image is in both test splits: nothing can be compared."
+        return "No image is in both test splits with the same label: nothing can be compared."
     gained, lost, p = mcnemar(right(both, "_before").to_numpy(), right(both, "_after").to_numpy()).values()
     if gained == lost == 0:
         return f"The same {len(both)} images right and wrong: no difference."
@@ -164,6 +154,18 @@ def describe_difference(both: pd.DataFrame) -> str:
     )
     verdict = "no evidence of a difference" if p > 0.05 else "more than chance explains"
     return f"{amount} (corrected {gained}, spoiled {lost}), p = {p:.2g}: {verdict}."
+
+
+def describe_in_both(old: pd.DataFrame, new: pd.DataFrame, both: pd.DataFrame) -> list[str]:
+    """Return sentences on accuracy where the images differ, and on recalls where the classes do, of images in both."""
+    parts = [("images in both", both)] if len(both) < max(len(old), len(new)) else []
+    if classes_of(old) != classes_of(new):
+        parts += [(quoted(str(label)), images) for label, images in both.groupby("label")]
+    return [
+        f"{part}: {right(images, '_before').sum()} to {right(images, '_after').sum()} of {len(images)} correct."
+        for part, images in parts
+        if len(images)
+    ]
 
 
 def describe_folds(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
@@ -186,7 +188,20 @@ def describe_folds(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     return said
 
 
-def draw(flipped: dict[str, pd.DataFrame], files: Files) -> Figure:
+def draw(flipped: dict[str, pd.DataFrame], files: Files) -> None:
+    """Write PICTURE; raises UserError where the images are not here."""
+    try:
+        picture = compose(flipped, files)
+    except (OSError, DvcException, DataIndexError) as error:
+        raise UserError(
+            f"{PICTURE} is not drawn, as {files.rev or 'the workspace'} has not all images here ({error}): "
+            "dvc add them before you commit a run, and dvc pull them where a colleague did."
+        ) from None
+    with atomic_write(PICTURE) as file:
+        picture.savefig(file, dpi=100)
+
+
+def compose(flipped: dict[str, pd.DataFrame], files: Files) -> Figure:
     """Draw up to SHOWN images of each model and direction, the most confident first."""
     matplotlib.rcParams["text.parse_math"] = False  # names may have dollar signs
     parameters = YAML(typ="safe").load(files.read("params.yaml"))

@@ -20,7 +20,7 @@ from stages.shared.evaluation.intervals import draw_counts
 from stages.shared.evaluation.metrics import METRICS, confusion_matrix, measure_classes
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section, Sections, read_parameters
-from tools.compare import IMAGE, MODELS, read_predictions
+from tools.shared.predictions import IMAGE, MODELS, read_predictions
 from tools.shared.revisions import Files
 
 RESAMPLES = 200  # the standard error itself is then sure to 5 %
@@ -81,7 +81,7 @@ def check(rule: Rule, gate: Gate, now: pd.DataFrame) -> tuple[float, float, str]
         said = f"{value:.3f}, standard error {error:.3f} on {len(now)} images"
     else:
         before = read_predictions(Files(gate.against), rule.model)
-        both = before[IMAGE].merge(now[IMAGE])
+        both = before[[*IMAGE, "label"]].merge(now[[*IMAGE, "label"]])
         if both.empty:
             raise UserError(
                 f"no image is in the test splits of {gate.against} and of the workspace: "

@@ -23,7 +23,9 @@ def main(metrics: Path) -> None:
     print(f"\nOn the test split ({file}):\n")
     print(table.round(3).to_string())
     print(f"\nPictures: {', '.join(str(picture) for picture in sorted(metrics.glob('*.png')))}")
-    print(f"Report: {metrics / 'report.html'}, a page to open in a browser")
+    print(
+        f"Report: {metrics / 'report.html'}, a page to open in a browser, which begins with what to do next"
+    )
 
 
 if __name__ == "__main__":

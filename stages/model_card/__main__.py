@@ -19,7 +19,10 @@ from stages.shared.pipeline.files import atomic_write
 from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.json_and_csv import read_json
 from stages.shared.pipeline.parameters import read_parameters
-from stages.shared.reporting import sentences
+from stages.shared.reporting.comparison import describe_accuracies, describe_difference
+from stages.shared.reporting.data import describe_data, describe_leakage
+from stages.shared.reporting.model_quality import describe_confusions
+from stages.shared.reporting.wording import LABELS, TECHNIQUES, listed, quoted
 
 Values = Annotated[dict, Field(description="a section of parameters")]  # which the other stages check
 
@@ -65,19 +68,19 @@ def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:
     page = render(
         parameters=parameters,
         names=class_names,
-        classes=sentences.listed(list(map(sentences.quoted, class_names))),
-        labels=sentences.LABELS,
-        techniques=sentences.TECHNIQUES,
+        classes=listed(list(map(quoted, class_names))),
+        labels=LABELS,
+        techniques=TECHNIQUES,
         split=split,
-        data=sentences.describe_data(split),
+        data=describe_data(split),
         trained=trained,
         measured=measured,
         results=[
-            *sentences.describe_accuracies(measured, largest["class"], largest["test"] / images, images),
-            *(sentences.describe_difference(**pair) for pair in differences),
-            sentences.describe_leakage(leakage, measured, images),
+            *describe_accuracies(measured, largest["class"], largest["test"] / images, images),
+            *(describe_difference(**pair) for pair in differences),
+            describe_leakage(leakage, measured, images),
             *(
-                sentences.describe_confusions(model, np.array(found["confusion_matrix"]), class_names)
+                describe_confusions(model, np.array(found["confusion_matrix"]), class_names)
                 for model, found in measured.items()
             ),
         ],

@@ -7,7 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from stages.shared.pipeline.model_archive import read_archive
-from stages.shared.reporting import sentences
+from stages.shared.reporting.wording import MODELS, begun, counted, quoted
 
 
 def flatten(parameters: dict) -> dict:
@@ -45,21 +45,21 @@ def describe_limits(split: dict, measured: dict[str, dict]) -> list[str]:
     learnt, tested = (min(split["per_class"], key=itemgetter(name)) for name in ("train", "test"))
     widest = max(high - low for low, high in (found["accuracy_interval"] for found in measured.values()))
     said = [
-        f"No class has fewer images to learn from than {sentences.quoted(learnt['class'])}, {learnt['train']:,}.",
+        f"No class has fewer images to learn from than {quoted(learnt['class'])}, {learnt['train']:,}.",
         (
-            f"No class has fewer test images than {sentences.quoted(tested['class'])}, {tested['test']:,}: one of "
+            f"No class has fewer test images than {quoted(tested['class'])}, {tested['test']:,}: one of "
             f"them is {1 / tested['test']:.3f} of its recall."
         ),
         (
-            f"One of {sentences.counted(total, 'test image')} is {1 / total:.4f} of accuracy, whose 95 % "
+            f"One of {counted(total, 'test image')} is {1 / total:.4f} of accuracy, whose 95 % "
             f"intervals are up to {widest:.3f} wide."
         ),
     ]
     for model, found in measured.items():
         missed = min(found["per_class"], key=lambda one: one["recall"])
         sentence = (
-            f"{sentences.MODELS[model]} misses no class more often than {sentences.quoted(missed['class'])}: "
+            f"{MODELS[model]} misses no class more often than {quoted(missed['class'])}: "
             f"it finds {missed['recall']:.3f} of them."
         )
-        said.append(sentences.begun(sentence))
+        said.append(begun(sentence))
     return said

@@ -1,4 +1,4 @@
-"""Write a page on the whole run: data, techniques, curves, errors and where the fine-tuned model looks.
+"""Write a page on the whole run: what to do next, data, techniques, curves, errors and where the fine-tuned model looks.
 
 The page needs no other file and no network, and runs no script.
 """
@@ -11,6 +11,8 @@ from pydantic import Field
 
 from stages.report.charts import draw_all, draw_more_images
 from stages.report.examples import choose_samples, look, show_suspects
+from stages.report.findings import Findings
+from stages.report.next_steps import next_steps
 from stages.report.page import render
 from stages.report.results import describe, read_results
 from stages.shared.images.image_folder import ImagesFolder, open_folder
@@ -20,7 +22,11 @@ from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.json_and_csv import read_json
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.pipeline.splits import read_split
-from stages.shared.reporting import sentences
+from stages.shared.reporting.comparison import describe_accuracies, describe_difference
+from stages.shared.reporting.data import describe_data, describe_labels, describe_leakage
+from stages.shared.reporting.model_quality import describe_precision_recall, describe_roc
+from stages.shared.reporting.more_images import describe_more_images
+from stages.shared.reporting.wording import LABELS, TECHNIQUES, listed, quoted
 
 Values = Annotated[dict, Field(description="a section of parameters")]  # which fetch_weights checks
 
@@ -51,32 +57,35 @@ def main(*, splits: Path, suspects: Path, metrics: Path, tables: Path, heat_maps
     looks, cells = look(results["fine_tuned"].images, heat_maps, folder, parameters)
     largest = max(split["per_class"], key=itemgetter("train"))
     baseline = largest["test"] / len(test)
+    histories = {model: result.history for model, result in results.items()}
+    findings = Findings(split, leakage, label_audit, foretold, measured, differences, histories)
     page = render(
+        next_steps=next_steps(findings),
         names=class_names,
-        question=sentences.listed(list(map(sentences.quoted, class_names))),
+        question=listed(list(map(quoted, class_names))),
         images=len(test),
-        labels=sentences.LABELS,
-        techniques=sentences.TECHNIQUES,
+        labels=LABELS,
+        techniques=TECHNIQUES,
         conv_base=parameters.conv_base,
         image_size=parameters.image_size,
         split=split,
         data=[
-            *sentences.describe_data(split),
-            sentences.describe_leakage(leakage, measured, len(test)),
+            *describe_data(split),
+            describe_leakage(leakage, measured, len(test)),
         ],
         samples=choose_samples(train, folder, white),
-        label_audit=sentences.describe_labels(label_audit, split["images"]),
+        label_audit=describe_labels(label_audit, split["images"]),
         suspects=show_suspects(suspects, folder, white),
         measured=measured,
-        accuracies=sentences.describe_accuracies(measured, largest["class"], baseline, len(test)),
-        differences=[sentences.describe_difference(**pair) for pair in differences],
+        accuracies=describe_accuracies(measured, largest["class"], baseline, len(test)),
+        differences=[describe_difference(**pair) for pair in differences],
         models={
             model: describe(model, result, class_names, folder, white) for model, result in results.items()
         },
         charts={**draw_all(results, baseline), "more_images": draw_more_images(foretold)},
-        more_images=sentences.describe_more_images(foretold),
-        roc=sentences.describe_roc(measured, class_names),
-        precision_recall=sentences.describe_precision_recall(measured),
+        more_images=describe_more_images(foretold),
+        roc=describe_roc(measured, class_names),
+        precision_recall=describe_precision_recall(measured),
         looks=looks,
         cells=cells,
     )

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from stages.report.results import Result
 from stages.shared.evaluation.curves import precision_recall_curve, reliability
 from stages.shared.evaluation.intervals import wilson
-from stages.shared.reporting.sentences import LABELS
+from stages.shared.reporting.wording import LABELS
 
 # What a colour of the drawing is in the light and in the dark scheme. The three models' and the two splits'
 # are such that the colour-blind tell them apart (Okabe and Ito, 2008); dashes do in a print without colour.

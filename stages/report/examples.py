@@ -14,8 +14,8 @@ from stages.shared.pipeline.damage import damaged
 from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.json_and_csv import HEAT_MAPS, SUSPECTS, read_table
 from stages.shared.pipeline.splits import SHARD_COLUMNS
-from stages.shared.reporting import sentences
-from stages.shared.reporting.thumbnails import SIDE, as_uri, on_image, overlay, thumbnail
+from stages.shared.reporting.heat_maps import describe_place, on_image, overlay
+from stages.shared.reporting.thumbnails import SIDE, as_uri, thumbnail
 
 SAMPLES = 60  # sample images, over all classes
 SHOWN = 6  # images of each kind
@@ -67,7 +67,7 @@ def look(
         heats = []
         for heat, name in zip(maps[rows.index], rows["class"], strict=True):
             placed = on_image(heat, *picture.size, image_input)
-            place = sentences.describe_place(placed)
+            place = describe_place(placed)
             heats.append({"name": name, "place": place, "uri": overlay(np.asarray(picture), placed)})
         looks["right" if image["right"] else "wrong"].append(
             {**image, "uri": as_uri(picture), "heats": heats}

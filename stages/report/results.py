@@ -11,7 +11,7 @@ from stages.shared.evaluation.curves import reliability
 from stages.shared.evaluation.predictions import read_predictions
 from stages.shared.images.image_folder import ImageFolder
 from stages.shared.pipeline.json_and_csv import CURVES, ROC, read_json, read_table
-from stages.shared.reporting import sentences
+from stages.shared.reporting.model_quality import describe_calibration, describe_confusions, describe_curves
 
 
 class Result(NamedTuple):
@@ -52,14 +52,14 @@ def describe(
     surest = result.images.sort_values(["confidence", "path"], ascending=[False, True])
     matrix = np.array(result.metrics["confusion_matrix"])
     return {
-        "curves": sentences.describe_curves(model, result.history),
-        "confusions": sentences.describe_confusions(model, matrix, class_names),
+        "curves": describe_curves(model, result.history),
+        "confusions": describe_confusions(model, matrix, class_names),
         "f1": float(np.mean([found["f1"] for found in result.metrics["per_class"]])),
         "matrix": [
             {"name": name, "cells": [{"images": n, "share": n / row.sum()} for n in row.tolist()]}
             for name, row in zip(class_names, matrix, strict=True)
         ],
-        "calibration": sentences.describe_calibration(
+        "calibration": describe_calibration(
             model, result.metrics, reliability(result.images["class_index"].to_numpy(), result.probabilities)
         ),
         "wrong": show(surest[~surest["right"]].head(SHOWN), folder, white_16_bit),

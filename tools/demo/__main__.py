@@ -27,8 +27,9 @@ from stages.shared.network.inference import compiled
 from stages.shared.network.model_file import Classifier
 from stages.shared.network.prediction import per_class, with_features
 from stages.shared.pipeline.command import UserError
-from stages.shared.reporting.sentences import LABELS, MODELS, describe_place, quoted
-from stages.shared.reporting.thumbnails import as_uri, on_image, overlay
+from stages.shared.reporting.heat_maps import describe_place, on_image, overlay
+from stages.shared.reporting.thumbnails import as_uri
+from stages.shared.reporting.wording import LABELS, MODELS, quoted
 from tools.shared import page as pages
 from tools.shared.answers import answers_of
 from tools.shared.server import Server
