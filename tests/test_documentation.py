@@ -18,6 +18,8 @@ from markdown_it.token import Token
 from ruamel.yaml import YAML
 
 from stages.model_card.facts import flatten
+from stages.shared.pipeline.image_input import ImageInput
+from stages.shared.pipeline.model_archive import DecisionRule, Metadata
 
 PROJECT = Path(__file__).parents[1]
 README, TROUBLESHOOTING = PROJECT / "README.md", PROJECT / "docs/troubleshooting.md"
@@ -50,6 +52,7 @@ FILES = {
     "keras.json",
     "metadata.json",
     "model.json",
+    "training_features.npy",
     "select.csv",
     "select.png",
     "__main__.py",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from PIL import Image
 
 from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
+from stages.shared.network.prediction import Seen
 from stages.shared.pipeline.command import UserError
-from tests.conftest import CLASSES, SIZE, call, change, refused, states, write_parameters
+from tests.conftest import CLASSES, PROJECT, SIZE, call, change, refused, states, write_parameters
 from tools import gate
 from tools.export import __main__ as export
 from tools.export.runtimes import FILES, computes_in, in_float32
 
+USING = PROJECT / "docs/using-models.md"
 RULES = ["fine_tuned.accuracy at least 0.5", "head.accuracy at least 0.2"]
 
 
@@ -46,13 +49,14 @@ def enter(trained: Path, folder: Path, monkeypatch) -> Path:
     return folder
 
 
-def run_elsewhere(form: str, folder: Path, pixels: np.ndarray) -> np.ndarray:
-    """Return what a user gets for `pixels` who has the folder and the format's usual runtime."""
+def run_elsewhere(form: str, folder: Path, pixels: np.ndarray) -> list[np.ndarray]:
+    """Return the outputs that a user gets for `pixels` who has the folder and the format's usual runtime."""
     if form == "keras":
-        return keras.saving.load_model(folder / "model.keras").predict(pixels, verbose=0)
+        return [keras.saving.load_model(folder / "model.keras").predict(pixels, verbose=0)]
     if form == "savedmodel":
         signature = tf.saved_model.load(folder / "saved_model").signatures["serving_default"]
-        return next(iter(signature(tf.constant(pixels)).values())).numpy()
+        found = signature(tf.constant(pixels))
+        return [found[name].numpy() for name in sorted(found)]
     if form == "tflite":
         interpreter = Interpreter(str(folder / "model.tflite"))
         place = interpreter.get_input_details()[0]["index"]
@@ -60,10 +64,13 @@ def run_elsewhere(form: str, folder: Path, pixels: np.ndarray) -> np.ndarray:
         interpreter.allocate_tensors()
         interpreter.set_tensor(place, pixels)
         interpreter.invoke()
-        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        outputs = interpreter.get_signature_list()["serving_default"]["outputs"]
+        places = {detail["name"]: detail["index"] for detail in interpreter.get_output_details()}
+        assert outputs == ["output_0", "output_1"]
+        return [interpreter.get_tensor(place) for _, place in sorted(places.items())]
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     (pixels_in,) = session.get_inputs()
-    return session.run(None, {pixels_in.name: pixels})[0]
+    return session.run(["probability", "features"], {pixels_in.name: pixels})
 
 
 def some_images() -> np.ndarray:
@@ -94,14 +101,30 @@ def test_every_format_predicts_the_same(project, capsys, form):
     pixels = some_images()
     expected = model_file.load(Path("data/models/fine_tuned.keras")).network.predict(pixels, verbose=0)
     assert np.ptp(expected) > 0.01
-    assert run_elsewhere(form, folder, pixels) == pytest.approx(expected, abs=1e-5)
-    assert run_elsewhere(form, folder, pixels[1:2]) == pytest.approx(expected[1:2], abs=1e-5)
+    found, *features = run_elsewhere(form, folder, pixels)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert run_elsewhere(form, folder, pixels[1:2])[0] == pytest.approx(expected[1:2], abs=1e-5)
     description = json.loads((folder / "model.json").read_text())
     assert states(description.pop("input"), f"(n, {SIZE}, {SIZE}, 3)", "float32", "RGB", 0, 255)
     assert states(description.pop("output"), "(n, 1)", "float32", f"probability of {CLASSES[1]}", "threshold")
+    assert states(description.pop("features"), "(n, 512)", "float32", "training_features.npy")
+    model = model_file.load(Path("data/models/fine_tuned.keras"))
+    known = np.load(folder / "training_features.npy", allow_pickle=False)
+    np.testing.assert_array_equal(known, model.training_images.features, strict=True)
+    program = re.search(r"^def typicality.*?(?=^```)", USING.read_text(), re.DOTALL | re.MULTILINE)
+    assert program
+    Path("by_hand.py").write_text(program[0])
+    names = runpy.run_path("by_hand.py", {"np": np})
+    similarities, neighbours = description["validation_similarities"], description["neighbours"]
+    for output in features:
+        by_hand = [names["typicality"](row, known, similarities, neighbours) for row in output]
+        assert by_hand == model.training_images.typicality(output).tolist()
+    assert description.pop("training_images") == model.training_images.paths
+    assert description.pop("validation_similarities") == model.training_images.similarities.tolist()
     assert description == {
         "class_names": list(CLASSES),
-        "threshold": model_file.load(Path("data/models/fine_tuned.keras")).threshold,
+        **model.rule.model_dump(),
+        "neighbours": 10,
         "image_size": SIZE,
         "fit": "squash",
         "interpolation": "bilinear",
@@ -120,7 +143,7 @@ def test_a_model_in_bfloat16_is_exported_in_float32_where_the_runtime_has_nothin
     description = json.loads((folder / "model.json").read_text())
     assert states(description["output"], "(n, 3)", "float32", "of each class", "probability")
     expected = model_file.load(Path("data/models/head.keras")).network.predict(some_images(), verbose=0)
-    found = run_elsewhere(form, folder, some_images())
+    found, _ = run_elsewhere(form, folder, some_images())
     assert found.sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
     if form == "savedmodel":
         assert description["computes_in"] == "bfloat16" and differences(said) == [(0, 1e-4)]
@@ -149,7 +172,7 @@ def test_refused_where_it_predicts_otherwise(project, monkeypatch):
 
     def damage(model, form, file):
         wrong = model_file.load(Path("data/models/fine_tuned.keras"))
-        bias = wrong.network.get_layer("probability").bias
+        bias = wrong.network.get_layer("scores").bias
         bias.assign(bias + 0.01)  # p (1 - p) of it in the probability: at most 0.0025
         real(wrong, form, file)
 
@@ -167,9 +190,15 @@ def test_refused_where_it_predicts_otherwise(project, monkeypatch):
 
 
 def test_refused_where_a_probability_is_no_number():
-    sound = np.array([[0.4, 0.6], [0.7, 0.3]])
+    sound = Seen(np.array([[0.4, 0.6], [0.7, 0.3]]), np.eye(2))
     with refused("not exported", "nan", "tolerance"):
-        export.compare(sound * np.nan, sound, 0.5, 1, "itself")
+        export.compare(sound._replace(probabilities=sound.probabilities * np.nan), sound, 0.5, 1, "itself")
+
+
+def test_refused_where_features_differ():
+    sound = Seen(np.array([[0.4, 0.6], [0.7, 0.3]]), np.eye(2))
+    with refused("not exported", "tolerance", "0 of 2 images"):
+        export.compare(sound._replace(features=np.array([[1, 0], [0.1, 1]])), sound, 0.5, 1e-4, "itself")
 
 
 def test_refused_where_the_gate_is_not_met(project, capsys):

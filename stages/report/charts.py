@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stages.report.results import Result
-from stages.shared.evaluation.curves import precision_recall_curve, reliability
+from stages.shared.evaluation.curves import accuracy_at_coverage, precision_recall_curve, reliability
 from stages.shared.evaluation.intervals import wilson
 from stages.shared.reporting.wording import LABELS
 
@@ -154,6 +154,25 @@ def draw_reliability(model: str, table: pd.DataFrame) -> str:
         return as_uri(figure)
 
 
+def draw_coverage(curves: dict[str, pd.DataFrame], measured: dict[str, dict]) -> str:
+    """Draw each model's accuracy against how many images it answers, and a dot where it begins to abstain."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for model, curve in curves.items():
+            color, line = LOOKS[model]
+            axes.plot(curve["answered"], curve["accuracy"], line, color=color, label=LABELS[model])
+            if measured[model].get("accuracy_of_answers") is not None:
+                axes.plot(
+                    measured[model]["answered"], measured[model]["accuracy_of_answers"], "o", color=color
+                )
+        lowest = min(curve["accuracy"].iloc[-1] for curve in curves.values())
+        axes.set(xlabel="share of test images answered", ylabel="accuracy of the answers", xlim=(-0.02, 1.02))
+        axes.set_ylim(*scale(np.array([lowest - 0.05, 1])))
+        figure.legend(loc="outside upper center", ncols=3)
+        return as_uri(figure)
+
+
 def as_uri(figure: Figure) -> str:
     """Return `figure` as SVG whose colours follow the reader's scheme, without a date."""
     buffer = BytesIO()
@@ -177,11 +196,16 @@ def draw_all(results: dict[str, Result], baseline: float) -> dict:
     precision_recall = {
         model: precision_recall_curve(truth, result.probabilities) for model, result in results.items()
     }
+    coverage = {
+        model: accuracy_at_coverage(result.images["right"].to_numpy(), result.images["confidence"].to_numpy())
+        for model, result in results.items()
+    }
     return {
         "accuracies": draw_accuracies(measured, baseline),
         "learning": draw_learning_curves(histories),
         "roc": draw_curves({model: result.roc for model, result in results.items()}),
         "precision_recall": draw_curves(precision_recall),
+        "coverage": draw_coverage(coverage, measured),
         "reliability": {
             model: draw_reliability(model, reliability(truth, result.probabilities))
             for model, result in results.items()

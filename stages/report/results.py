@@ -11,7 +11,12 @@ from stages.shared.evaluation.curves import reliability
 from stages.shared.evaluation.predictions import read_predictions
 from stages.shared.images.image_folder import ImageFolder
 from stages.shared.pipeline.json_and_csv import CURVES, ROC, read_json, read_table
-from stages.shared.reporting.model_quality import describe_calibration, describe_confusions, describe_curves
+from stages.shared.reporting.model_quality import (
+    describe_answers,
+    describe_calibration,
+    describe_confusions,
+    describe_curves,
+)
 
 
 class Result(NamedTuple):
@@ -62,6 +67,7 @@ def describe(
         "calibration": describe_calibration(
             model, result.metrics, reliability(result.images["class_index"].to_numpy(), result.probabilities)
         ),
+        "answers": describe_answers(model, result.metrics),
         "wrong": show(surest[~surest["right"]].head(SHOWN), folder, white_16_bit),
         "uncertain": show(least_sure.head(SHOWN), folder, white_16_bit),
     }

@@ -29,6 +29,16 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     )
 
 
+def accuracy_at_coverage(right: np.ndarray, confidence: np.ndarray) -> pd.DataFrame:
+    """Return answered and accuracy, shares of images, a row for each `confidence`, (n,), from which on to answer.
+
+    `right`, (n,) bool, is whether the answer to an image is. Source: El-Yaniv and Wiener, On the Foundations of
+    Noise-free Selective Classification (2010).
+    """
+    true, false = counts_above(right, confidence)
+    return pd.DataFrame({"answered": (true + false) / len(right), "accuracy": true / (true + false)})
+
+
 def roc_curve(truth: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """Return false_positive_rate and true_positive_rate, a row a threshold at which the curve turns.
 

@@ -67,3 +67,24 @@ def describe_calibration(model: str, metrics: dict, reliability: pd.DataFrame) -
         f"{accuracy:.3f}); expected calibration error {metrics['calibration_error']:.3f}, Brier score "
         f"{metrics['brier_score']:.3f}."
     )
+
+
+def describe_answers(model: str, metrics: dict) -> list[str]:
+    """Return sentences on how well a model knows what it knows, as in metrics/evaluation.json."""
+    said = [
+        (
+            f"Divided by its temperature, {metrics['temperature']:.2f}, {MODELS[model]}'s scores have an expected "
+            f"calibration error of {metrics['calibration_error']:.3f}, and {metrics['calibration_error_before']:.3f} "
+            f"as they are. It calls {metrics['unlike']:.3f} of the test images unlike all that it has learnt."
+        )
+    ]
+    if "answered" in metrics:
+        accuracy = metrics["accuracy_of_answers"]
+        of_them = "" if accuracy is None else f", with an accuracy of {accuracy:.3f}"
+        said.append(f"It is sure of its answer to {metrics['answered']:.3f} of them{of_them}.")
+    if "in_set" in metrics:
+        said.append(
+            f"The true class is among those that it calls possible for {metrics['in_set']:.3f} of them, "
+            f"{metrics['set_size']:.2f} of an image on average."
+        )
+    return said
