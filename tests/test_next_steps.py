@@ -327,7 +327,11 @@ def draw_findings(rng: np.random.Generator) -> Findings:
         differences[before, after] = (pair["corrected"], pair["spoiled"])
     near = rng.random(len(truth)) < rng.choice([0, 0.01, 0.5, 1])
     curve = foretold(
-        0.85, rng.choice([0.7, 0.82]), rng.choice([None, 900]), bool(rng.integers(2)), rng.choice([0, 0.1])
+        0.85,
+        rng.choice([0.7, 0.82]),
+        None if rng.integers(2) else 900,
+        bool(rng.integers(2)),
+        rng.choice([0, 0.1]),
     )
     history = {
         name: rng.random(2).tolist() for name in ("train_accuracy", "validation_accuracy", "validation_loss")

@@ -28,7 +28,7 @@ from stages.shared.images.decoding import decode
 from stages.shared.images.opening import opened
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.files import atomic_write
-from stages.shared.reporting.wording import counted, listed, quoted
+from stages.shared.reporting.wording import counted, listed
 from tools.shared.predictions import (
     IMAGE,
     MODELS,
@@ -119,7 +119,7 @@ def describe_scope(
         said.append(f"{counted(relabelled, 'image')} of these cannot be compared: the labels differ.")
     earlier, later = classes_of(old), classes_of(new)
     for rev, classes, others in ((before, earlier, later), (after, later, earlier)):
-        if alone := [quoted(name) for name in classes if name not in others]:
+        if alone := [name for name in classes if name not in others]:
             said.append(f"Only {rev} has the {'class' if len(alone) == 1 else 'classes'} {listed(alone)}.")
     shared = [name for name in earlier if name in later]
     if shared and earlier != later:
@@ -160,7 +160,7 @@ def describe_in_both(old: pd.DataFrame, new: pd.DataFrame, both: pd.DataFrame) -
     """Return sentences on accuracy where the images differ, and on recalls where the classes do, of images in both."""
     parts = [("images in both", both)] if len(both) < max(len(old), len(new)) else []
     if classes_of(old) != classes_of(new):
-        parts += [(quoted(str(label)), images) for label, images in both.groupby("label")]
+        parts += [(str(label), images) for label, images in both.groupby("label")]
     return [
         f"{part}: {right(images, '_before').sum()} to {right(images, '_after').sum()} of {len(images)} correct."
         for part, images in parts
