@@ -11,6 +11,7 @@ from pydantic import Field
 
 from stages.report.charts import draw_all, draw_more_images
 from stages.report.examples import choose_samples, look, show_suspects
+from stages.report.image_map import draw_map
 from stages.report.page import render
 from stages.report.results import describe, read_results
 from stages.shared.images.image_folder import ImagesFolder, open_folder
@@ -30,10 +31,21 @@ class Parameters(ImageInput):
     conv_base: Values
 
 
-def main(*, splits: Path, suspects: Path, metrics: Path, tables: Path, heat_maps: Path, report: Path) -> None:
+def main(
+    *,
+    splits: Path,
+    suspects: Path,
+    near_duplicates: Path,
+    image_map: Path,
+    metrics: Path,
+    tables: Path,
+    heat_maps: Path,
+    report: Path,
+) -> None:
     """Write the page.
 
-    Reads:  splits/{train,test}.csv, suspects (.csv), the images that they name,
+    Reads:  splits/{train,test}.csv, suspects (.csv), the images that they name, near_duplicates (.csv),
+            image_map/{places.csv,thumbnails.webp},
             metrics/{split,leakage,label_audit,learning_curve,evaluation}.json,
             metrics/{head,augmented,fine_tuned}_curves.csv, tables/*.csv, heat_maps/{classes.csv,maps.npy}
     Writes: report (.html)
@@ -67,6 +79,14 @@ def main(*, splits: Path, suspects: Path, metrics: Path, tables: Path, heat_maps
         samples=choose_samples(train, folder, white),
         label_audit=sentences.describe_labels(label_audit, split["images"]),
         suspects=show_suspects(suspects, folder, white),
+        image_map=draw_map(
+            image_map,
+            suspects,
+            near_duplicates,
+            results["fine_tuned"].images.query("not right"),
+            class_names,
+            sum(split["images"].values()),
+        ),
         measured=measured,
         accuracies=sentences.describe_accuracies(measured, largest["class"], baseline, len(test)),
         differences=[sentences.describe_difference(**pair) for pair in differences],

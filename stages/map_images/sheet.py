@@ -1,0 +1,44 @@
+"""Thumbnails of many images in one picture, encoded anew so that nothing else of the user's files gets into it."""
+
+from collections.abc import Iterable
+from math import ceil, sqrt
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from stages.shared.images.decoding import decode
+from stages.shared.images.image_folder import ImageFolder
+from stages.shared.images.opening import opened
+from stages.shared.images.reading import read_unchanged
+from stages.shared.pipeline.files import atomic_write
+
+SIDE = 64  # pixels of a cell, a multiple of WebP's blocks, so that a cell shows nothing of its neighbours
+AROUND = (128, 128, 128)  # an image that is no square
+QUALITY = 50
+
+
+def make_thumbnail(folder: ImageFolder, white_16_bit: int, image: dict) -> Image.Image:
+    """Return an image of a split in SIDE × SIDE pixels at most, in mode RGB; raises UserError as read_unchanged does."""
+    with opened(read_unchanged(folder, image)) as file:
+        file.draft(None, (2 * SIDE, 2 * SIDE))  # decodes a JPEG in an eighth of its size, where that is enough
+        picture = decode(file, white_16_bit)
+        picture.thumbnail((SIDE, SIDE))
+        return picture.copy()
+
+
+def arrange(images: int) -> np.ndarray:
+    """Return column and row of the cell of each of so many images, (n, 2) int64, in a sheet about as wide as high."""
+    return np.stack(np.divmod(np.arange(images), ceil(sqrt(images)))[::-1], axis=1)
+
+
+def save(pictures: Iterable[Image.Image], cells: pd.DataFrame, sheet: Path) -> None:
+    """Write `pictures` into `sheet` (.webp), each into the middle of its cell: column and row of `cells`."""
+    columns, rows = cells[["column", "row"]].max() + 1
+    whole = Image.new("RGB", (SIDE * columns, SIDE * rows), AROUND)
+    for picture, column, row in zip(pictures, cells["column"], cells["row"], strict=True):
+        left, upper = ((SIDE - length) // 2 for length in picture.size)
+        whole.paste(picture, (SIDE * column + left, SIDE * row + upper))
+    with atomic_write(sheet) as file:
+        whole.save(file, format="WEBP", quality=QUALITY)
