@@ -40,7 +40,9 @@ def main(*, splits: Path, features: Path, places: Path, thumbnails: Path) -> Non
     vectors = np.concatenate(list(average_features(features, tables).values()))[chosen]
     shown = images.iloc[chosen].reset_index(drop=True)
     with ThreadPoolExecutor(folder.readers) as pool:  # decodes the images while one core lays them out
-        pictures = pool.map(partial(make_thumbnail, folder, parameters.white_16_bit), shown.to_dict("records"))
+        pictures = pool.map(
+            partial(make_thumbnail, folder, parameters.white_16_bit), shown.to_dict("records")
+        )
         shown[["x", "y"]] = lay_out(vectors).round(4)
         shown[["column", "row"]] = arrange(len(shown))
         save(pictures, shown, thumbnails)

@@ -32,16 +32,17 @@ def lay_out(features: np.ndarray) -> np.ndarray:
     vectors = features.astype("float64")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors /= np.where(lengths > 0, lengths, 1)
-    with threadpool_limits(limits=1):
+    with threadpool_limits(limits=1), np.errstate(invalid="ignore"):  # where all are alike, PCA divides by 0
         components = PCA(min(COMPONENTS, *vectors.shape), random_state=0).fit_transform(vectors)
         first = np.zeros((len(vectors), 2), "float32")
         first[:, : components.shape[1]] = components[:, :2] / (np.std(components[:, 0]) or 1) * 1e-4
-        places = TSNE(
+        tsne = TSNE(
             perplexity=min(PERPLEXITY, (len(vectors) - 1) / 3),
             init=first,  # pyright: ignore[reportArgumentType]
             max_iter=ITERATIONS,
             angle=ANGLE,
             random_state=0,
-        ).fit_transform(components)
+        )
+        places = tsne.fit_transform(components).astype("float64")
     low, high = places.min(axis=0), places.max(axis=0)
     return 0.5 + (places - (low + high) / 2) / (np.max(high - low) or 1)

@@ -22,7 +22,9 @@ QUALITY = 50
 def make_thumbnail(folder: ImageFolder, white_16_bit: int, image: dict) -> Image.Image:
     """Return an image of a split in SIDE × SIDE pixels at most, in mode RGB; raises UserError as read_unchanged does."""
     with opened(read_unchanged(folder, image)) as file:
-        file.draft(None, (2 * SIDE, 2 * SIDE))  # decodes a JPEG in an eighth of its size, where that is enough
+        file.draft(
+            None, (2 * SIDE, 2 * SIDE)
+        )  # decodes a JPEG in an eighth of its size, where that is enough
         picture = decode(file, white_16_bit)
         picture.thumbnail((SIDE, SIDE))
         return picture.copy()

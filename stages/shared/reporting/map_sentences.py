@@ -5,12 +5,18 @@ import pandas as pd
 from stages.shared.reporting.sentences import counted, quoted
 
 
-def describe_map(shown: int, images: int, alike: float, chance: float, least: str, of_least: float) -> list[str]:
+def describe_map(
+    shown: int, images: int, alike: float, chance: float, least: str, of_least: float
+) -> list[str]:
     """Return sentences on which images the map shows, and how many neighbours on it are of an image's own class.
 
     `chance` is that share if images lay at random, `least` the class in which it is least.
     """
-    which = counted(shown, "image") if shown == images else f"{shown:,} of {counted(images, 'image')}, which ones a hash decides"
+    which = (
+        counted(shown, "image")
+        if shown == images
+        else f"{shown:,} of {counted(images, 'image')}, which ones a hash decides"
+    )
     return [
         f"A point is one of {which}. Images that look alike to the conv base lie beside each other.",
         (
@@ -24,7 +30,10 @@ def name_marks(**marks: tuple[int, int]) -> dict[str, str]:
     """Return what each of the marks stands for, with how many are shown of how many there are."""
     names = {
         "suspects": ("label that is likely wrong", "labels that are likely wrong"),
-        "errors": ("test image that the fine-tuned model got wrong", "test images that the fine-tuned model got wrong"),
+        "errors": (
+            "test image that the fine-tuned model got wrong",
+            "test images that the fine-tuned model got wrong",
+        ),
         "near_duplicates": ("pair of near-duplicates", "pairs of near-duplicates"),
     }
     return {
