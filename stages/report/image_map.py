@@ -120,9 +120,7 @@ def count_neighbours(points: pd.DataFrame, class_names: list[str]) -> tuple[floa
     number = min(NEIGHBOURS, len(points) - 1)
     nearest = KDTree(places).query(places, number + 1)[1]
     others = nearest != np.arange(len(points))[:, np.newaxis]
-    others[:, -1] &= ~others.all(
-        axis=1
-    )  # more images in one place than are asked for, and itself not among them
+    others[:, -1] &= ~others.all(axis=1)  # of so many in one place that it is not among them itself
     own = ((labels[nearest] == labels[:, np.newaxis]) & others).sum(axis=1) / number
     sizes = points["label"].value_counts()
     chance = (sizes * (sizes - 1)).sum() / (len(points) * (len(points) - 1))
