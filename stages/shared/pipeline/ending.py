@@ -13,6 +13,8 @@ from types import FrameType, TracebackType
 STOPPED = "stopped before it was done: the same command starts it again."
 CLEANING = 5  # seconds in which nobody who asks again can keep a process from removing what is half done
 
+status: int | None = None  # of a process that was asked to stop
+
 
 def end_in_a_sentence() -> None:
     """Prepare this process; before what is slow to import, as that too can be stopped."""
@@ -23,7 +25,7 @@ def end_in_a_sentence() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as of a shell's & and of nohup
             signal.signal(number, stop)
     sys.excepthook = explain
-    atexit.register(write_the_rest)
+    atexit.register(end)  # the first to be registered is the last to be called
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
 
@@ -40,11 +42,13 @@ def stop(number: int, frame: FrameType | None) -> None:
     if is_importing(frame):  # nothing is half done yet, and not all of Python lets an exception through
         say(STOPPED)
         os._exit(128 + number)
+    global status
+    status = 128 + number
     until = time.monotonic() + CLEANING
     for both in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(both, lambda *_: os._exit(128 + number) if time.monotonic() > until else None)
+        signal.signal(both, lambda *_: os._exit(status) if time.monotonic() > until else None)
     atexit.register(say, STOPPED)  # below what bars still draw
-    sys.exit(128 + number)
+    sys.exit(status)
 
 
 def is_importing(frame: FrameType | None) -> bool:
@@ -78,8 +82,12 @@ def drop_the_rest() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def write_the_rest() -> None:
-    """Write what is still held of standard output: Python itself would do so later, and show a traceback."""
+def end() -> None:
+    """Write what is still held of standard output: Python itself would do so later, and show a traceback.
+
+    A process that was stopped then ends at once: to take Python apart while threads of TensorFlow still compute
+    has crashed it.
+    """
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -87,6 +95,8 @@ def write_the_rest() -> None:
     except OSError as error:
         say(f"the output: {error.strerror}.")
         os._exit(1)  # nothing comes after this but Python's own end
+    if status:
+        os._exit(status)
 
 
 def say(sentence: str) -> None:
