@@ -81,7 +81,8 @@ def draw_map(
 def read_places(file: Path, class_names: list[str]) -> pd.DataFrame:
     """Return the images on the map, with `look`, the index of their class, or -1 beyond the CLASSES largest."""
     points = read_table(file, MAP)
-    if not len(points) or not points[["x", "y"]].stack().between(0, 1).all():
+    places = points[["x", "y"]].to_numpy()
+    if not len(points) or not ((places >= 0) & (places <= 1)).all():
         raise damaged(file, "it has a place that is not on the map")
     largest = points["label"].value_counts().reindex(class_names, fill_value=0)
     largest = largest.sort_values(ascending=False, kind="stable").index[:CLASSES]
