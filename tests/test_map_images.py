@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from stages.map_images import places
 from stages.map_images.places import choose, lay_out
-from stages.map_images.sheet import SIDE
+from stages.map_images.sheets import COLUMNS, ROWS, SIDE, arrange
 from stages.report.image_map import CLASSES, COLORS, SHAPES, count_neighbours, draw_map, name_classes
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.json_and_csv import MAP, NEAR_DUPLICATES, SUSPECTS
@@ -19,7 +19,7 @@ from stages.shared.reporting.map_sentences import describe_image, describe_map, 
 from tests.conftest import class_folders, draw_images, refused, run, states, write_array, write_parameters
 
 FILE = Path("data/map/places.csv")
-SHEET = Path("data/map/thumbnails.webp")
+SHEET = Path("data/map/thumbnails/0.webp")
 
 
 def clusters(sizes: list[int], channels: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +36,7 @@ def tabulate(truth: np.ndarray, xy: np.ndarray) -> pd.DataFrame:
     points = pd.DataFrame(
         {"split": "test", "path": [f"{n}.png" for n in number], "label": [f"c{k:02}" for k in truth]}
     )
-    return points.assign(x=xy[:, 0], y=xy[:, 1], column=number, row=0)[list(MAP)]
+    return points.assign(x=xy[:, 0], y=xy[:, 1], sheet=0, column=number, row=0)[list(MAP)]
 
 
 @pytest.fixture
@@ -119,9 +119,9 @@ def test_every_image_has_its_place_and_its_thumbnail(mapped):
     columns = ["split", "path", "label"]
     assert sorted(points[columns].to_numpy().tolist()) == sorted(images[columns].to_numpy().tolist())
     with Image.open(SHEET) as sheet:
-        assert sheet.size == (3 * SIDE, 3 * SIDE)
+        assert sheet.size == (COLUMNS * SIDE, SIDE)
         pixels = np.asarray(sheet.convert("RGB")).astype(int)
-    assert len(points[["column", "row"]].drop_duplicates()) == 9
+    assert len(points[["sheet", "column", "row"]].drop_duplicates()) == 9
     for _, point in points.iterrows():
         upper, left = SIDE * point["row"], SIDE * point["column"]
         cell = pixels[upper : upper + SIDE, left : left + SIDE]
@@ -131,6 +131,12 @@ def test_every_image_has_its_place_and_its_thumbnail(mapped):
             expected = np.full((SIDE, SIDE, 3), 128)
             expected[top : top + image.height, side : side + image.width] = np.asarray(image.convert("RGB"))
         assert abs(cell - expected).mean() < 12, point["path"]
+
+
+def test_many_images_are_on_several_sheets():
+    cells = arrange(2 * COLUMNS * ROWS + 18)
+    assert len({tuple(cell) for cell in cells}) == len(cells)
+    assert cells.max(axis=0).tolist() == [2, COLUMNS - 1, ROWS - 1] and cells[-1].tolist() == [2, 1, 1]
 
 
 def test_the_same_images_give_the_same_bytes_and_a_changed_one_a_sentence(mapped):
@@ -149,7 +155,7 @@ def write_map(
 ) -> pd.DataFrame:
     """Write what draw_map reads of images of classes at `xy`; return what is on the map."""
     points = tabulate(truth, xy)
-    FILE.parent.mkdir(parents=True)
+    SHEET.parent.mkdir(parents=True)
     points.to_csv(FILE, index=False)
     Image.new("RGB", (SIDE * len(points), SIDE)).save(SHEET)
     rows = points.iloc[suspects].assign(suggested="other", sha256="0")
@@ -188,8 +194,13 @@ def test_marks_are_counted_and_said_of_each_image(tmp_path, monkeypatch):
     said = [point["said"] for point in found["points"]]
     assert states(said[7], "7.png", "test", "c01", "other", "mistaken") and "other" in said[1]
     assert states(said[2], "3.png") and states(said[3], "2.png") and states(said[4], "900.png")
-    assert said[0].count("\n") == 1 and found["columns"] == 10
+    assert said[0].count("\n") == 1
     assert {spot["path"] for spot in found["spots"]} == set(points["path"])
+    sheet = SHEET.read_bytes()
+    SHEET.write_bytes(sheet[:50])
+    with pytest.raises(UserError, match=r"0\.webp"):
+        drawn(points, wrong=[])
+    SHEET.write_bytes(sheet)
     FILE.write_text(FILE.read_text().replace("0.5,", "1.5,", 1))
     with pytest.raises(UserError, match=r"places\.csv"):
         drawn(points, wrong=[])

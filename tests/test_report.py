@@ -126,7 +126,9 @@ def test_the_page_holds_everything_and_nothing_of_others(inside):
         for name in {"src", "href", "srcset", "data", "action"} & set(attributes):
             assert attributes[name].startswith(("data:image/", "#")), attributes
     assert "http://" not in page and "https://" not in page and "@import" not in page
-    assert re.findall(r"url\((.{23})", page) == ["data:image/webp;base64,"]  # the map's thumbnails
+    assert re.findall(r"url\((.{23})", page) == [
+        "data:image/webp;base64,"
+    ]  # the map's thumbnails, of one sheet
     images = [attributes for tag, attributes in elements.tags if tag == "img"]
     assert len(images) > 30 and all(image["alt"].strip() for image in images)
     for label in LABELS:
@@ -263,10 +265,10 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     pd.DataFrame(columns=list(SUSPECTS)).to_csv("data/label_audit/suspects.csv", index=False)
     Path("data/leakage").mkdir()
     pd.DataFrame(columns=list(NEAR_DUPLICATES)).to_csv("data/leakage/near_duplicates.csv", index=False)
-    Path("data/map").mkdir()
-    places = test.assign(split="test", x=0.5, y=np.linspace(0, 1, len(test)), column=range(len(test)), row=0)
+    Path("data/map/thumbnails").mkdir(parents=True)
+    places = test.assign(split="test", x=0.5, y=np.linspace(0, 1, len(test)), sheet=0, column=0, row=0)
     places[list(MAP)].to_csv("data/map/places.csv", index=False)
-    Image.new("RGB", (64 * len(test), 64)).save("data/map/thumbnails.webp")
+    Image.new("RGB", (64, 64)).save("data/map/thumbnails/0.webp")
     band = {"low": 0.6, "high": 0.8}
     sizes = (25, 51, 101, 202, 404, 808)
     foretold = {

@@ -161,7 +161,7 @@ def test_heat_maps_map_and_report_are_those_of_the_unpacked_folder(trained_copy)
         Path("data/heat_maps/maps.npy"),
         Path("data/heat_maps/classes.csv"),
         Path("data/map/places.csv"),
-        Path("data/map/thumbnails.webp"),
+        Path("data/map/thumbnails/0.webp"),
         Path("metrics/report.html"),
     ]
     expected = [file.read_bytes() for file in written]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from stages.map_images.places import choose, lay_out
-from stages.map_images.sheet import arrange, make_thumbnail, save
+from stages.map_images.sheets import arrange, make_thumbnail, save
 from stages.shared.images.image_folder import ImagesFolder, open_folder
 from stages.shared.pipeline.averages import average_features
 from stages.shared.pipeline.command import run
@@ -29,8 +29,8 @@ def main(*, splits: Path, features: Path, places: Path, thumbnails: Path) -> Non
 
     Reads:  splits/{train,validation,test}.csv, the images that they name, and
             features/{train,validation,test}.npy, each (n, height, width, channels)
-    Writes: places (.csv): where an image is on the map, x and y from 0 to 1, and its cell of the thumbnails;
-            thumbnails (.webp): a sheet of square cells
+    Writes: places (.csv): where an image is on the map, x and y from 0 to 1, and its cell in the thumbnails;
+            thumbnails/{0,1,…}.webp: sheets of square cells
     """
     parameters = read_parameters(Parameters)
     folder = open_folder(parameters.data.images)
@@ -44,7 +44,7 @@ def main(*, splits: Path, features: Path, places: Path, thumbnails: Path) -> Non
             partial(make_thumbnail, folder, parameters.white_16_bit), shown.to_dict("records")
         )
         shown[["x", "y"]] = lay_out(vectors).round(4)
-        shown[["column", "row"]] = arrange(len(shown))
+        shown[["sheet", "column", "row"]] = arrange(len(shown))
         save(pictures, shown, thumbnails)
     with atomic_write(places) as file:
         shown[list(MAP)].to_csv(file, index=False)

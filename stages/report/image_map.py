@@ -73,8 +73,7 @@ def draw_map(
         "colors": COLORS,
         "units": UNITS,
         "size": size,
-        "columns": int(points["column"].max()) + 1,
-        "sheet": read_sheet(image_map / "thumbnails.webp"),
+        "sheets": read_sheets(image_map / "thumbnails", int(points["sheet"].max()) + 1),
     }
 
 
@@ -91,14 +90,17 @@ def read_places(file: Path, class_names: list[str]) -> pd.DataFrame:
     return points
 
 
-def read_sheet(file: Path) -> str:
-    """Return the sheet of thumbnails as a data URI; raises UserError where it is none."""
-    try:
-        with Image.open(file, formats=["WEBP"]) as sheet:
-            sheet.load()
-    except (OSError, ValueError) as error:
-        raise damaged(file, f"it is no WebP image ({error})") from None
-    return f"data:image/webp;base64,{base64.b64encode(file.read_bytes()).decode()}"
+def read_sheets(folder: Path, number: int) -> list[str]:
+    """Return the first `number` sheets of thumbnails as data URIs; raises UserError where one is no image."""
+    uris = []
+    for file in (folder / f"{sheet}.webp" for sheet in range(number)):
+        try:
+            with Image.open(file, formats=["WEBP"]) as sheet:
+                sheet.load()
+        except (OSError, ValueError) as error:
+            raise damaged(file, f"it is no WebP image ({error})") from None
+        uris.append(f"data:image/webp;base64,{base64.b64encode(file.read_bytes()).decode()}")
+    return uris
 
 
 def join(pairs: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
