@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 PROJECT = Path(__file__).parents[1]
 STAGES = (
-    "fetch_weights split_dataset extract_features audit_leakage audit_labels extract_views train_head "
-    "cross_validate learning_curve train_augmented fine_tune evaluate draw_plots explain report model_card"
+    "fetch_weights split_dataset extract_features audit_leakage audit_labels map_images extract_views "
+    "train_head cross_validate learning_curve train_augmented fine_tune evaluate draw_plots explain report model_card"
 ).split()
 
 

@@ -29,8 +29,8 @@ from tests.warm_python import warm_python
 PROJECT = Path(__file__).parents[1]
 PIPELINE, SAMPLE = (YAML(typ="safe").load(PROJECT / file) for file in ("dvc.yaml", "data/raw/dvc.yaml"))
 TRAINED = (  # stages that lead to the three models and their evaluation
-    "split_dataset extract_features audit_leakage audit_labels learning_curve extract_views train_head train_augmented "
-    "fine_tune evaluate"
+    "split_dataset extract_features audit_leakage audit_labels map_images learning_curve extract_views train_head "
+    "train_augmented fine_tune evaluate"
 ).split()
 TINY = {
     "data.images": "images",

@@ -451,9 +451,11 @@ def test_a_model_that_is_none(tmp_path, monkeypatch):
 def test_many_classes():
     shown_of_one = dict.fromkeys(("predicted", "width", "height", "picture", "heat", "place", "second"), "")
     classes = [(f"class {i}", "0.1") for i in range(12)]
+    shown_of_one |= {"remark": "unlike", "typicality": 0.005, "nearest": ["a/1.png"], "possible": ["class 0"]}
     with demo.create_app().test_request_context():
         shown = demo.page(file="a.png", found={**shown_of_one, "threshold": None, "classes": classes})
     before, after = shown.split("<details><summary>2 more</summary>")
+    assert "unlike all that the model learnt" in before and states(before, "0.5 %") and "a/1.png" in before
     assert (before.count("<data"), after.count("<data")) == (10, 2)
 
 

@@ -35,7 +35,7 @@ from stages.shared.images.reading import read_pixels
 from stages.shared.network import model_file
 from stages.shared.network.conv_base import build
 from stages.shared.network.prediction import predict_classes
-from stages.shared.pipeline.json_and_csv import MEASURES, SUSPECTS
+from stages.shared.pipeline.json_and_csv import MAP, MEASURES, NEAR_DUPLICATES, SUSPECTS
 from stages.shared.pipeline.splits import SPLITS, read_class_names, read_split
 from stages.shared.reporting.comparison import describe_accuracies, describe_difference
 from stages.shared.reporting.data import describe_data, describe_labels, describe_leakage
@@ -123,12 +123,18 @@ def test_the_page_holds_everything_and_nothing_of_others(inside):
     page = PAGE.read_text()
     elements = Elements(page)
     tags = {tag for tag, _ in elements.tags}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "svg", "base", "form"}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    assert [tag for tag, _ in elements.tags].count("svg") == 1 + 3 + len(
+        LABELS
+    )  # the map, its marks and classes
     for tag, attributes in elements.tags:
         assert not [name for name in attributes if name.startswith("on")], attributes
         for name in {"src", "href", "srcset", "data", "action"} & set(attributes):
             assert attributes[name].startswith(("data:image/", "#")), attributes
-    assert "http://" not in page and "https://" not in page and "@import" not in page and "url(" not in page
+    assert "http://" not in page and "https://" not in page and "@import" not in page
+    assert re.findall(r"url\((.{23})", page) == [
+        "data:image/webp;base64,"
+    ]  # the map's thumbnails, of one sheet
     images = [attributes for tag, attributes in elements.tags if tag == "img"]
     assert len(images) > 30 and all(image["alt"].strip() for image in images)
     for label in LABELS:
@@ -173,6 +179,26 @@ def test_the_first_section_says_what_to_do_next(inside):
     assert 1 <= len(steps) <= 5 and text.index("Data", ends) > ends
     for step in steps:
         assert f"{step.instruction}: {step.evidence}. {step.command or ''}".strip() in text[:ends]
+
+
+def test_the_map_has_every_image_and_marks_what_the_stages_found(inside):
+    elements = Elements(PAGE.read_text())
+    images = pd.concat([read_split(Path(f"data/splits/{name}.csv")) for name in SPLITS])
+    said = [
+        found["aria-label"] for tag, found in elements.tags if tag == "input" and found.get("name") == "image"
+    ]
+    assert {lines.split("\n")[0] for lines in said} == set(images["path"]) and len(said) == len(images)
+    predictions = pd.read_csv("data/evaluation/fine_tuned_predictions.csv")
+    wrong = predictions.query("label != predicted")["path"]
+    suspects = pd.read_csv("data/label_audit/suspects.csv")["path"]
+    for column, paths in (("suspects", suspects), ("errors", wrong)):
+        drawn = [tag for tag, found in elements.tags if tag == "use" and found["href"] == f"#mark-{column}"]
+        assert len(drawn) == len(paths) + 1  # and in the key
+    marked = [lines for lines in said if set(lines.split("\n")[:1]) & {*suspects, *wrong}]
+    assert all(lines.count("\n") > 1 for lines in marked) and len(marked) == len({*suspects, *wrong})
+    lines = [tag for tag, _ in elements.tags].count("line")
+    assert lines == len(pd.read_csv("data/leakage/near_duplicates.csv"))
+    assert states(" ".join(elements.text.split()), f"{len(wrong)} test images", "of 45 images")
 
 
 def test_the_same_run_gives_the_same_bytes(inside):
@@ -258,6 +284,12 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     Path("metrics/label_audit.json").write_text(json.dumps({"suspects": dict.fromkeys(SPLITS, 0)}))
     Path("data/label_audit").mkdir()
     pd.DataFrame(columns=list(SUSPECTS)).to_csv("data/label_audit/suspects.csv", index=False)
+    Path("data/leakage").mkdir()
+    pd.DataFrame(columns=list(NEAR_DUPLICATES)).to_csv("data/leakage/near_duplicates.csv", index=False)
+    Path("data/map/thumbnails").mkdir(parents=True)
+    places = test.assign(split="test", x=0.5, y=np.linspace(0, 1, len(test)), sheet=0, column=0, row=0)
+    places[list(MAP)].to_csv("data/map/places.csv", index=False)
+    Image.new("RGB", (64, 64)).save("data/map/thumbnails/0.webp")
     band = {"low": 0.6, "high": 0.8}
     sizes = (25, 51, 101, 202, 404, 808)
     foretold = {

@@ -155,11 +155,13 @@ def test_features_and_near_duplicates_are_those_of_the_unpacked_folder(extracted
     assert len(pd.read_csv(audited[0])) > 10 and [file.read_bytes() for file in audited] == pairs
 
 
-def test_heat_maps_and_report_are_those_of_the_unpacked_folder(trained_copy):
+def test_heat_maps_map_and_report_are_those_of_the_unpacked_folder(trained_copy):
     run("draw_plots", "explain", "report")
     written = [
         Path("data/heat_maps/maps.npy"),
         Path("data/heat_maps/classes.csv"),
+        Path("data/map/places.csv"),
+        Path("data/map/thumbnails/0.webp"),
         Path("metrics/report.html"),
     ]
     expected = [file.read_bytes() for file in written]
@@ -167,7 +169,7 @@ def test_heat_maps_and_report_are_those_of_the_unpacked_folder(trained_copy):
     shutil.rmtree(IMAGES)
     IMAGES.mkdir()
     Path("all.tar").rename(IMAGES / "all.tar")
-    run("split_dataset", "explain", "report")
+    run("split_dataset", "map_images", "explain", "report")
     assert [file.read_bytes() for file in written] == expected
 
 

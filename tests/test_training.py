@@ -18,14 +18,17 @@ from stages.shared.pipeline.arrays import StoredArray, dtype_for
 from stages.shared.pipeline.splits import read_split
 from stages.shared.training import fit
 from stages.shared.training.fit import Training, class_weights, in_turn, read_batches
+from stages.shared.training.head import set_temperature
 from stages.shared.training.history import write_epochs
 from stages.shared.training.optimizer import CosineDecay, RMSprop
 from tests.conftest import change, refused, run, shows_something, states, write_array
 
 
-def measured(model: str, split: str, threshold: float = 0.5) -> tuple[float, float]:
-    """Return accuracy and loss of a saved model on the stored features of `split`."""
+def measured(model: str, split: str, threshold: float = 0.5, as_trained: bool = True) -> tuple[float, float]:
+    """Return accuracy and loss of a saved model on the stored features of `split`, or with its temperature."""
     classifier = model_file.load(Path(model)).network
+    if as_trained:
+        set_temperature(classifier, 1)
     features = np.load(f"data/features/{split}.npy", allow_pickle=False)
     truth = read_split(Path(f"data/splits/{split}.csv"))["class_index"].to_numpy()
     p = above(classifier, "block5_pool")(features).numpy()[:, 0].astype("float64")
@@ -51,8 +54,9 @@ def test_metrics_are_those_of_the_last_epoch_and_of_the_saved_model(extracted):
     assert list(curves.index) == [1, 2, 3] and metrics.pop("epoch") == 3
     threshold, at_threshold = metrics.pop("threshold"), metrics.pop("validation_accuracy_at_threshold")
     assert model_file.load(Path("data/models/head.keras")).rule.threshold == threshold
-    assert at_threshold == measured("data/models/head.keras", "validation", threshold)[0]
+    assert at_threshold == measured("data/models/head.keras", "validation", threshold, as_trained=False)[0]
     assert at_threshold >= metrics["validation_accuracy"]
+    assert metrics.pop("temperature") != 1
     assert (
         metrics
         == curves.loc[3, ["train_accuracy", "validation_accuracy", "train_loss", "validation_loss"]].to_dict()

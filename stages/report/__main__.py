@@ -12,6 +12,7 @@ from pydantic import Field
 from stages.report.charts import draw_all, draw_more_images
 from stages.report.examples import choose_samples, look, show_suspects
 from stages.report.findings import Findings
+from stages.report.image_map import draw_map
 from stages.report.next_steps import next_steps
 from stages.report.page import render
 from stages.report.results import describe, read_results
@@ -36,10 +37,21 @@ class Parameters(ImageInput):
     conv_base: Values
 
 
-def main(*, splits: Path, suspects: Path, metrics: Path, tables: Path, heat_maps: Path, report: Path) -> None:
+def main(
+    *,
+    splits: Path,
+    suspects: Path,
+    near_duplicates: Path,
+    image_map: Path,
+    metrics: Path,
+    tables: Path,
+    heat_maps: Path,
+    report: Path,
+) -> None:
     """Write the page.
 
-    Reads:  splits/{train,test}.csv, suspects (.csv), the images that they name,
+    Reads:  splits/{train,test}.csv, suspects (.csv), the images that they name, near_duplicates (.csv),
+            image_map/{places.csv,thumbnails.webp},
             metrics/{split,leakage,label_audit,learning_curve,evaluation}.json,
             metrics/{head,augmented,fine_tuned}_curves.csv, tables/*.csv, heat_maps/{classes.csv,maps.npy}
     Writes: report (.html)
@@ -76,6 +88,14 @@ def main(*, splits: Path, suspects: Path, metrics: Path, tables: Path, heat_maps
         samples=choose_samples(train, folder, white),
         label_audit=describe_labels(label_audit, split["images"]),
         suspects=show_suspects(suspects, folder, white),
+        image_map=draw_map(
+            image_map,
+            suspects,
+            near_duplicates,
+            results["fine_tuned"].images.query("not right"),
+            class_names,
+            sum(split["images"].values()),
+        ),
         measured=measured,
         accuracies=describe_accuracies(measured, largest["class"], baseline, len(test)),
         differences=[describe_difference(**pair) for pair in differences],

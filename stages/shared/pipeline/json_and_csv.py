@@ -16,6 +16,11 @@ NEAR_DUPLICATES: dict[str, type] = dict.fromkeys(
     ("split", "path", "label", "other_split", "other_path", "other_label"), str
 )
 SUSPECTS: dict[str, type] = dict.fromkeys(("split", "path", "label", "suggested", "sha256"), str)
+MAP = {
+    **dict.fromkeys(("split", "path", "label"), str),
+    **dict.fromkeys(("x", "y"), float),
+    **dict.fromkeys(("sheet", "column", "row"), int),
+}
 HEAT_MAPS = {"path": str, "class": str}
 PREDICTIONS = {"path": str, "label": str, "predicted": str}  # and a probability for each class
 ROC = {"false_positive_rate": float, "true_positive_rate": float}
