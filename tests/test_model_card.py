@@ -69,6 +69,7 @@ def write_run(names: list[str]) -> None:
         ]
         found["confusion_matrix"] = [[next(numbers) for _ in names] for _ in names]
         found["accuracy_without_near_duplicates"] = fraction()
+        found |= {key: fraction() for key in ("temperature", "calibration_error_before", "unlike")}
         if two:
             found |= {"threshold": chosen["threshold"], "accuracy_at_half": fraction()}
         evaluation[model] = found
@@ -99,6 +100,8 @@ def write_model(model: str, trained_from: str) -> None:
         archive.writestr("config.json", json.dumps({"config": {"layers": layers}}))
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
         archive.writestr("model.weights.h5", b"")
+        archive.writestr("training_features.npy", b"")
+        archive.writestr("training_images.json", "{}")
 
 
 def write_card() -> list[str]:

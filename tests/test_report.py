@@ -308,6 +308,7 @@ def write_run(folder: Path, classes: int, shift: int) -> None:
     tables = Path("data/evaluation")
     for model in MODELS:
         evaluation[model] = evaluate_predictions(truth, probabilities, names, threshold)
+        evaluation[model] |= {"temperature": 1.5, "calibration_error_before": 0.25, "unlike": 0.125}
         predictions = tabulate(test, predict_classes(probabilities, threshold), probabilities, names)
         tables.mkdir(parents=True, exist_ok=True)
         predictions.to_csv(tables / f"{model}_predictions.csv", index=False)
@@ -631,6 +632,7 @@ def test_which_images_are_wrong_and_uncertain(monkeypatch):
     }
     columns = [f"{split}_{figure}" for split in ("train", "validation") for figure in ("accuracy", "loss")]
     history = pd.DataFrame(0.5, index=[1], columns=columns)
+    found |= {"temperature": 1.5, "calibration_error_before": 0.25, "unlike": 0.125}
     result = results.Result(found, images, probabilities, pd.DataFrame(), history)
     described = results.describe("head", result, ["cat", "dog"], open_folder("images"), 65535)
     assert [image["path"] for image in described["wrong"]] == ["f", "c"]

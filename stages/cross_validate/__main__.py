@@ -102,7 +102,8 @@ def summarize(folds: pd.DataFrame, images: int) -> dict:
         values = {name: folds[f"{model}_{name}"].to_numpy() for name in FIGURES}
         content[model] = {name: float(value.mean()) for name, value in values.items()}
         for name, value in values.items():
-            content[model][f"{name}_interval"] = corrected_interval(value, *sizes)
+            interval = np.clip(corrected_interval(value, *sizes), 0, np.inf if name == "loss" else 1)
+            content[model][f"{name}_interval"] = interval.tolist()
     differences = (folds["head_accuracy"] - folds["probe_accuracy"]).to_numpy()
     content["head_minus_probe"] = {
         "accuracy": float(differences.mean()),

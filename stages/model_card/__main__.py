@@ -21,7 +21,7 @@ from stages.shared.pipeline.json_and_csv import read_json
 from stages.shared.pipeline.parameters import read_parameters
 from stages.shared.reporting.comparison import describe_accuracies, describe_difference
 from stages.shared.reporting.data import describe_data, describe_leakage
-from stages.shared.reporting.model_quality import describe_confusions
+from stages.shared.reporting.model_quality import describe_answers, describe_confusions
 from stages.shared.reporting.wording import LABELS, TECHNIQUES, listed, quoted
 
 Values = Annotated[dict, Field(description="a section of parameters")]  # which the other stages check
@@ -79,6 +79,7 @@ def main(*, weights: Path, models: Path, metrics: Path, card: Path) -> None:
             *describe_accuracies(measured, largest["class"], largest["test"] / images, images),
             *(describe_difference(**pair) for pair in differences),
             describe_leakage(leakage, measured, images),
+            *(sentence for model, found in measured.items() for sentence in describe_answers(model, found)),
             *(
                 describe_confusions(model, np.array(found["confusion_matrix"]), class_names)
                 for model, found in measured.items()

@@ -18,9 +18,13 @@ from threadpoolctl import ThreadpoolController
 from stages.shared.probe.folds import draw_folds
 
 STRENGTHS = 10.0 ** np.arange(-4, 1.5, 0.5)  # inverses of the penalty's, C in scikit-learn
-INNER_FOLDS = 5  # of which one validates the strength
+INNER_FOLDS = 5
+JUDGED = 300  # images on which a strength is chosen, or all where there are fewer
 ITERATIONS = 1000
 LEAST = 1e-7  # probability of the true class in a loss, as in Keras
+
+
+Folds = list[tuple[np.ndarray, np.ndarray]]  # rows to learn from and those held out
 
 
 class Probe(NamedTuple):
@@ -52,8 +56,8 @@ def find_libraries() -> ThreadpoolController:
 def fit_probe(features: np.ndarray, split: pd.DataFrame, seed: int) -> Probe:
     """Return a probe trained on the (n, channels) `features` of the images of `split`.
 
-    The features are standardized. The strength of the penalty is the one with the lowest loss on a fold of the
-    images held out of that choice, and the strongest one where no class has two images; then all are learnt from.
+    The features are standardized. The strength of the penalty is the one with the lowest loss on images held out of
+    that choice, and the strongest one where no class has two images; then all are learnt from.
     On one core, so that the bytes depend on no number of cores.
     """
     labels, classes = split["class_index"].to_numpy(), int(split["class_index"].max()) + 1
@@ -62,23 +66,28 @@ def fit_probe(features: np.ndarray, split: pd.DataFrame, seed: int) -> Probe:
         # A weak penalty that needs longer is none to choose.
         warnings.simplefilter("ignore", ConvergenceWarning)
         if np.bincount(labels).max() > 1:
-            learning, held_out = next(draw_folds(split, INNER_FOLDS, seed))
-            best = choose_strength(features, labels, classes, learning, held_out)
+            best = choose_strength(features, labels, classes, list(draw_folds(split, INNER_FOLDS, seed)))
         return fit_with(features, labels, classes, LogisticRegression(C=best, max_iter=ITERATIONS))
 
 
-def choose_strength(
-    features: np.ndarray, labels: np.ndarray, classes: int, learning: np.ndarray, held_out: np.ndarray
-) -> float:
-    """Return of STRENGTHS the last one before the loss on the rows `held_out` rises."""
-    model, best, lowest = LogisticRegression(max_iter=ITERATIONS, warm_start=True), STRENGTHS[0], np.inf
+def choose_strength(features: np.ndarray, labels: np.ndarray, classes: int, folds: Folds) -> float:
+    """Return of STRENGTHS the last one before the loss on held-out images rises.
+
+    It is the mean of as many of `folds` as it takes to judge JUDGED images: of few images one fold has too few, and
+    of many one is enough.
+    """
+    sizes = np.cumsum([len(held_out) for _, held_out in folds])
+    folds = folds[: int(np.searchsorted(sizes, JUDGED)) + 1]
+    models = [LogisticRegression(max_iter=ITERATIONS, warm_start=True) for _ in folds]
+    best, lowest = STRENGTHS[0], np.inf
     for strength in STRENGTHS:
-        model.set_params(C=strength)
-        probe = fit_with(features[learning], labels[learning], classes, model)
-        loss = log_loss(probe.predict(features[held_out]), labels[held_out])
-        if loss >= lowest:
+        losses = []
+        for model, (learning, held_out) in zip(models, folds, strict=True):
+            probe = fit_with(features[learning], labels[learning], classes, model.set_params(C=strength))
+            losses.append(log_loss(probe.predict(features[held_out]), labels[held_out]))
+        if np.mean(losses) >= lowest:
             break
-        best, lowest = strength, loss
+        best, lowest = strength, np.mean(losses)
     return float(best)
 
 
