@@ -14,10 +14,7 @@ from stages.shared.images.reading import read_unchanged
 from stages.shared.pipeline.files import atomic_write
 
 SIDE = 64  # pixels of a cell, a multiple of WebP's blocks, so that a cell shows nothing of its neighbours
-COLUMNS, ROWS = (
-    16,
-    32,
-)  # of a sheet: some browsers take no data URI above 2 MB
+COLUMNS, ROWS = 16, 32  # of a sheet: some browsers take no data URI above 2 MB
 AROUND = (128, 128, 128)  # an image that is no square
 QUALITY = 50
 
@@ -25,9 +22,7 @@ QUALITY = 50
 def make_thumbnail(folder: ImageFolder, white_16_bit: int, image: dict) -> Image.Image:
     """Return an image of a split in SIDE × SIDE pixels at most, in mode RGB; raises UserError as read_unchanged does."""
     with opened(read_unchanged(folder, image)) as file:
-        file.draft(
-            None, (2 * SIDE, 2 * SIDE)
-        )  # decodes a JPEG in an eighth of its size, where that is enough
+        file.draft(None, (2 * SIDE, 2 * SIDE))  # of a JPEG an eighth of its size, where that is enough
         picture = decode(file, white_16_bit)
         picture.thumbnail((SIDE, SIDE))
         return picture.copy()

@@ -9,9 +9,8 @@ from stages.shared.evaluation.intervals import even_chances
 from stages.shared.reporting.wording import stated
 
 EVIDENCE = 0.05  # p, at most
-FEWEST = next(
-    errors for errors in range(1, 10) if even_chances(errors, 0) <= EVIDENCE
-)  # to tell from none at all
+# Errors that another model has to correct, spoiling nothing, to be told from one as good.
+FEWEST = next(errors for errors in range(1, 10) if even_chances(errors, 0) <= EVIDENCE)
 
 
 class Step(NamedTuple):
