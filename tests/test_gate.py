@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.conftest import refused, states, write_predictions
@@ -75,3 +76,24 @@ def test_a_rule_that_cannot_be_checked(evaluated, rule, against, facts):
     write_rules(evaluated, rule, against=against)
     with refused(*facts):
         gate.main()
+
+
+def test_a_class_that_is_new_since_then(evaluated, capsys):
+    """Of its images there are none in both, and no curve of a class without images has an area."""
+    split = pd.read_csv("data/splits/test.csv")
+    fox = pd.DataFrame({"path": ["fox.png"], "label": "fox", "sha256": "f"})
+    pd.concat([split, fox]).to_csv("data/splits/test.csv", index=False)
+    for model in ("head", "augmented", "fine_tuned"):
+        file = f"data/evaluation/{model}_predictions.csv"
+        table = pd.read_csv(file).assign(probability_fox=0.0)
+        row = fox[["path", "label"]].assign(
+            predicted="fox", probability_cat=0, probability_dog=0, probability_fox=1
+        )
+        pd.concat([table, row]).to_csv(file, index=False)
+    write_rules(evaluated, "head.accuracy falls at most 0.01", "head.roc_auc falls at most 0.01")
+    with refused("fox", "main", "roc_auc", "cannot be compared"):
+        gate.main()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert states(line, "holds", "did not change", "100 images")
+    write_rules(evaluated, "head.roc_auc at least 0.7", "head.per_class.fox.recall at least 1")
+    assert gate.main()

@@ -20,10 +20,12 @@ from stages.shared.evaluation.intervals import draw_counts
 from stages.shared.evaluation.metrics import METRICS, confusion_matrix, measure_classes
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.parameters import Section, Sections, read_parameters
-from tools.shared.predictions import IMAGE, MODELS, read_predictions
+from stages.shared.reporting.wording import listed
+from tools.shared.predictions import IMAGE, MODELS, classes_of, read_predictions
 from tools.shared.revisions import Files
 
 RESAMPLES = 200  # the standard error itself is then sure to 5 %
+OF_EVERY_CLASS = "roc_auc", "average_precision"  # metrics that need images of each
 ROUNDING = 1e-9  # 0.8 - 0.79 is a little more than 0.01
 RULE = r"^([^.\s]+)\.(\S.*?) (at least|at most|falls at most|rises at most) (\d+(?:\.\d+)?(?:[eE]-?\d+)?)$"
 
@@ -85,6 +87,12 @@ def check(rule: Rule, gate: Gate, now: pd.DataFrame) -> tuple[float, float, str]
         if both.empty:
             raise UserError(
                 f"no image is in the test splits of {gate.against} and of the workspace: "
+                f"{rule.metric} cannot be compared."
+            )
+        absent = [name for name in classes_of(now) if name not in set(both["label"])]
+        if absent and rule.metric in OF_EVERY_CLASS:
+            raise UserError(
+                f"no image of {listed(absent)} is in the test splits of {gate.against} and of the workspace: "
                 f"{rule.metric} cannot be compared."
             )
         pair = [both.merge(table) for table in (before, now)]
