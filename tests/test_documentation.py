@@ -349,7 +349,7 @@ def test_the_page_says_what_a_model_carries():
     text = (PROJECT / "docs/using-models.md").read_text(encoding="utf-8")
     table = re.search(r"^\| key \|.*?\n\n", text, re.DOTALL | re.MULTILINE)
     assert table
-    keys = ["class_names", *DecisionRule.model_fields, *ImageInput.model_fields]
+    keys = ["class_names", *DecisionRule.model_fields, *ImageInput.model_fields, "training_images"]
     assert re.findall(r"^\| `(\w+)`", table[0], re.MULTILINE) == keys
 
 

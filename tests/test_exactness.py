@@ -23,7 +23,7 @@ from stages.shared.network.precision import describe_processor, multiplies_bfloa
 from stages.shared.pipeline.image_input import ImageInput
 from stages.shared.pipeline.parameters import Sections, read_parameters
 from stages.shared.pipeline.splits import read_split
-from stages.shared.training.head import add_head
+from stages.shared.training.head import add_head, set_temperature
 from stages.train_head import Parameters as HeadParameters
 from tests.conftest import CLASSES, SIZE, THREE_CLASSES, TRAINED, change, image_input, run, variables_for
 
@@ -83,6 +83,7 @@ def test_stored_activations_fine_tune_to_the_weights_of_end_to_end_training(extr
     change(fine_tune__batch_size=5, fine_tune__epochs=3, fine_tune__learning_rate=1e-5)
     run("train_augmented", "fine_tune")
     classifier = model_file.load(Path("data/models/augmented.keras")).network
+    set_temperature(classifier, 1)
     before = classifier.get_layer("block5_conv1").kernel.numpy()
     train_end_to_end(classifier, "block4_pool", read_parameters(fine_tune.Parameters).fine_tune)
     assert np.abs(classifier.get_layer("block5_conv1").kernel.numpy() - before).max() > 5e-5

@@ -53,7 +53,7 @@ def test_arrays_and_models_are_of_float16(in_float16):
     for name in ("head", "augmented", "fine_tuned"):
         network = model_file.load(Path(f"data/models/{name}.keras")).network
         dtypes = {layer.name: layer.compute_dtype for layer in network.layers if layer.weights}
-        assert dtypes.pop("dense") == dtypes.pop("probability") == "float32" and len(dtypes) == 13
+        assert dtypes.pop("dense") == dtypes.pop("scores") == "float32" and len(dtypes) == 13
         assert set(dtypes.values()) == {"float16"}
     assert json.loads(Path("data/environment/fine_tune.json").read_text())["precision"] == [
         "float16",

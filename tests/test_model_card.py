@@ -100,8 +100,6 @@ def write_model(model: str, trained_from: str) -> None:
         archive.writestr("config.json", json.dumps({"config": {"layers": layers}}))
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
         archive.writestr("model.weights.h5", b"")
-        archive.writestr("training_features.npy", b"")
-        archive.writestr("training_images.json", "{}")
 
 
 def write_card() -> list[str]:

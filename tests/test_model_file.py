@@ -1,9 +1,9 @@
 """A saved model says all that prediction needs, and what is wrong with a file that does not."""
 
-import io
 import json
 import random
 import zipfile
+from base64 import b64encode
 from pathlib import Path
 
 import keras
@@ -30,7 +30,12 @@ RULE = {
     "in_set_from": None,
     "unlike_below": 0.01,
 }
-WHOLE = {"class_names": ["cat", "dog"], **RULE, **INPUT.model_dump()}
+KNOWN = {
+    "paths": ["a.png", "b.png"],
+    "features": b64encode(np.eye(2, 3, dtype="<f2").tobytes()).decode(),
+    "similarities": [0.5, 0.75],
+}
+WHOLE = {"class_names": ["cat", "dog"], **RULE, **INPUT.model_dump(), "training_images": KNOWN}
 
 
 @pytest.fixture
@@ -78,50 +83,44 @@ def test_it_carries_what_prediction_needs(saved):
         "fit": "crop",
         "interpolation": "nearest",
         "white_16_bit": 4095,
+        "training_images": KNOWN,
     }
 
 
 def test_a_model_of_an_older_version(saved):
-    rewrite(saved, class_names=["cat", "dog"], **RULE, image_size=SIZE, interpolation="nearest")
+    rewrite(
+        saved,
+        class_names=["cat", "dog"],
+        **RULE,
+        image_size=SIZE,
+        interpolation="nearest",
+        training_images=KNOWN,
+    )
     with refused(saved, "fit and white_16_bit", "dvc repro"):
         model_file.load(saved)
 
 
-def test_a_model_that_came_without_its_training_images(saved):
-    older = {name: value for name, value in WHOLE.items() if name != "temperature"}
-    parts = {name: part for name, part in content(saved).items() if not name.startswith("training")}
-    for metadata, facts in ((older, ("training images", "dvc repro")), (WHOLE, ("no model", "alone"))):
-        with zipfile.ZipFile(saved, "w") as archive:
-            for name, part in {**parts, "metadata.json": json.dumps(metadata).encode()}.items():
-                archive.writestr(name, part)
-        with refused(saved, *facts):
-            model_file.load(saved)
-
-
-def test_training_images_that_nobody_saved(saved):
-    parts = content(saved)
-    pickled, array = io.BytesIO(), io.BytesIO()
-    np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
-    np.save(array, np.full((2, 3), np.inf, "float16"))
-    for changes in (
-        {"training_features.npy": pickled.getvalue()},
-        {"training_features.npy": array.getvalue()},
-        {"training_features.npy": b""},
-        {"training_images.json": b'{"paths": ["a.png"], "similarities": [0.5]}'},
-        {"training_images.json": b'{"paths": ["a.png", 5], "similarities": [0.5]}'},
-        {"training_images.json": b'{"paths": ["a.png", "b.png"], "similarities": []}'},
-        {"training_images.json": b"{}"},
-        {"training_images.json": b"[]"},
-    ):
-        with zipfile.ZipFile(saved, "w") as archive:
-            for name, part in {**parts, **changes}.items():
-                archive.writestr(name, part)
-        with refused(saved, "no model"):
-            model_file.load(saved)
+@pytest.mark.parametrize(
+    "changes, facts",
+    [
+        ({"features": "AAAAAAAA"}, ["reshape"]),
+        ({"features": "not base64"}, ["training_images"]),
+        ({"features": b64encode(np.full((2, 3), np.inf, "<f2").tobytes()).decode()}, ["finite"]),
+        ({"features": 5}, ["training_images"]),
+        ({"paths": ["a.png"]}, ["reshape"]),
+        ({"paths": []}, ["training_images"]),
+        ({"similarities": []}, ["training_images"]),
+        ({"similarities": ["0.5"]}, ["training_images"]),
+    ],
+)
+def test_training_images_that_nobody_saved(saved, changes, facts):
+    rewrite(saved, **WHOLE | {"training_images": KNOWN | changes})
+    with refused(saved, "no model", *facts):
+        model_file.load(saved)
 
 
 def test_a_model_of_a_version_to_come(saved):
-    rewrite(saved, class_names=["cat", "dog"], **RULE, **INPUT.model_dump() | {"fit": "stretch"})
+    rewrite(saved, **WHOLE | {"fit": "stretch"})
     with refused(saved, "no model", "fit", "stretch"):
         model_file.load(saved)
 

@@ -3,22 +3,26 @@
 import json
 import re
 import zipfile
+from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
-from pydantic import Field
 
 from stages.shared.network.freeze_point import base_output
 from stages.shared.network.typicality import TrainingImages
 from stages.shared.pipeline.files import atomic_write, scratch_file
 from stages.shared.pipeline.image_input import ImageInput
-from stages.shared.pipeline.model_archive import DecisionRule, check_metadata, no_model, read_archive
-from stages.shared.pipeline.parameters import Strict
+from stages.shared.pipeline.model_archive import (
+    DecisionRule,
+    KnownImages,
+    check_metadata,
+    no_model,
+    read_archive,
+)
 
 # What conv bases and heads are made of. Among Keras's other layers are some that read files and run code.
 MODULES = "keras.initializers", "keras.src.ops.numpy"
@@ -34,13 +38,6 @@ LAYERS = (
 CLASSES = {*OTHERS.split(), *(f"keras.layers.{name}" for name in LAYERS.split())}
 
 
-class NamedImages(Strict):
-    """What training_images.json says: of images to learn from, and of those of validation."""
-
-    paths: list[str] = Field(min_length=1)
-    similarities: list[float] = Field(min_length=1)
-
-
 class Classifier(NamedTuple):
     """A network with all that predicting with it needs."""
 
@@ -52,8 +49,9 @@ class Classifier(NamedTuple):
 
 
 def save(classifier: Classifier, path: Path) -> None:
-    """Write `classifier` to `path`, what its network does not know beside it in the archive.
+    """Write `classifier` to `path`, what its network does not know in the archive's metadata.json.
 
+    Not in members of its own: for these Keras would unpack the whole archive on disk whenever it reads it.
     Keras stamps the date into the archive and its entries, and memory addresses into config.json
     as the ids of shared objects: here entries have one date, and ids count from 0.
     """
@@ -61,19 +59,17 @@ def save(classifier: Classifier, path: Path) -> None:
         "class_names": classifier.class_names,
         **classifier.rule.model_dump(),
         **classifier.image_input.model_dump(include=set(ImageInput.model_fields)),
-    }
-    paths, features, similarities = classifier.training_images
-    array = BytesIO()
-    np.save(array, features)
-    added = {
-        "training_features.npy": array.getvalue(),
-        "training_images.json": json.dumps({"paths": paths, "similarities": similarities.tolist()}),
+        "training_images": {
+            "paths": classifier.training_images.paths,
+            "features": b64encode(classifier.training_images.features.astype("<f2").tobytes()).decode(),
+            "similarities": classifier.training_images.similarities.tolist(),
+        },
     }
     with atomic_write(path) as undated, scratch_file(path.with_name(f"dated.{path.name}")) as dated:
         classifier.network.save(dated)
         with zipfile.ZipFile(dated) as source, zipfile.ZipFile(undated, "w") as target:
-            for name in sorted([*source.namelist(), *added]):
-                content: bytes | str = added[name] if name in added else source.read(name)
+            for name in sorted(source.namelist()):
+                content: bytes | str = source.read(name)
                 if name == "metadata.json":
                     version = json.loads(content)["keras_version"]
                     content = json.dumps({"keras_version": version, **ours})
@@ -110,31 +106,29 @@ def load(path: Path) -> Classifier:
         raise no_model(
             path, f"from {shapes[0]} to {shapes[1]} it fits neither its image_size nor its class_names"
         )
-    known = metadata.model_dump()
     return Classifier(
         network,
         metadata.class_names,
-        DecisionRule(**{name: known[name] for name in DecisionRule.model_fields}),
-        ImageInput(**{name: known[name] for name in ImageInput.model_fields}),
-        read_training_images(path, content["training_images.json"], network),
+        DecisionRule(**metadata.model_dump(include=set(DecisionRule.model_fields))),
+        ImageInput(**metadata.model_dump(include=set(ImageInput.model_fields))),
+        read_training_images(path, metadata.training_images, network),
     )
 
 
-def read_training_images(path: Path, content: dict, network: keras.Model) -> TrainingImages:
-    """Return the training images of `network` that the archive in `path` names in `content`.
+def read_training_images(path: Path, known: KnownImages, network: keras.Model) -> TrainingImages:
+    """Return the training images of `network`, as the archive in `path` has them.
 
-    Raises UserError where they are not as `save` writes them.
+    Raises UserError where their features are not those of its base.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            features = np.load(BytesIO(archive.read("training_features.npy")), allow_pickle=False)
-        images = NamedImages.model_validate(content)
-        expected = len(images.paths), network.get_layer(base_output(network)).output.shape[-1]
-    except (ValueError, EOFError, MemoryError) as error:
-        raise no_model(path, " ".join(str(error).split())[:300]) from None
-    if (features.dtype, features.shape) != ("float16", expected) or not np.isfinite(features).all():
-        raise no_model(path, f"its training_features.npy is no float16 array of {expected}, all finite")
-    return TrainingImages(images.paths, features, np.sort(images.similarities))
+        channels = network.get_layer(base_output(network)).output.shape[-1]
+        features = np.frombuffer(b64decode(known.features, validate=True), "<f2")
+        features = features.reshape(len(known.paths), channels).astype("float16")
+    except ValueError as error:
+        raise no_model(path, f"of its training_images {error}") from None
+    if not np.isfinite(features).all():
+        raise no_model(path, "its training_images have a feature that is no finite number")
+    return TrainingImages(known.paths, features, np.sort(known.similarities))
 
 
 def kinds_of(config: object) -> Iterator[str]:

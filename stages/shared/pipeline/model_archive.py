@@ -10,17 +10,13 @@ from pydantic import Field, StringConstraints, ValidationError
 from stages.shared.pipeline.command import UserError
 from stages.shared.pipeline.damage import damaged, recorded_object
 from stages.shared.pipeline.image_input import ImageInput
-from stages.shared.pipeline.parameters import Sections
+from stages.shared.pipeline.parameters import Sections, Strict
 
 SIZES = {  # the members, and how many bytes each may have
     "config.json": 10**7,
-    "metadata.json": 10**6,
+    "metadata.json": 10**8,
     "model.weights.h5": 10**11,
-    "training_features.npy": 10**8,
-    "training_images.json": 10**7,
 }
-TRAINING = "training_features.npy", "training_images.json"
-JSON = "config.json", "metadata.json", "training_images.json"
 NAMES = "a list of two or more different names"
 SHARE = "a number from 0 to 1"
 THRESHOLD = f"{SHARE}, or null, as always with more than two classes"
@@ -36,12 +32,21 @@ class DecisionRule(Sections):
     unlike_below: float = Field(ge=0, le=1, description=SHARE)  # a typicality
 
 
+class KnownImages(Strict):
+    """Training images and how alike others are to them: network.typicality has what is computed with it."""
+
+    paths: list[str] = Field(min_length=1)
+    features: str  # (paths, channels), little-endian float16 in base64
+    similarities: list[float] = Field(min_length=1)
+
+
 class Metadata(DecisionRule, ImageInput):
-    """What a model says of its classes, of its answers, and of the images that go in."""
+    """What a model says of its classes, of its answers, and of the images that go in and that it has learnt from."""
 
     class_names: list[Annotated[str, StringConstraints(min_length=1)]] = Field(
         min_length=2, description=NAMES
     )
+    training_images: KnownImages = Field(description="paths, features and similarities")
 
 
 def no_model(file: Path, fault: str) -> UserError:
@@ -52,7 +57,7 @@ def no_model(file: Path, fault: str) -> UserError:
 
 
 def read_archive(file: Path) -> dict[str, dict[str, Any]]:
-    """Return the objects in the members of `file` that are JSON, by name.
+    """Return the objects in config.json and metadata.json of `file`, by name.
 
     All checksums in it are verified: Keras seeks in the weights, for which zipfile does without.
     Raises UserError where `file` is not as a model is saved, and OSError where it is not there or closed to us.
@@ -60,10 +65,6 @@ def read_archive(file: Path) -> dict[str, dict[str, Any]]:
     try:
         with zipfile.ZipFile(file) as archive:
             members = {member.filename: member for member in archive.infolist()}
-            if set(members) == set(SIZES) - set(TRAINING) and b'"temperature"' not in archive.read(
-                "metadata.json"
-            ):
-                raise UserError(f"{file} does not hold its training images: train it anew with dvc repro.")
             if set(members) != set(SIZES) or len(archive.infolist()) > len(SIZES):
                 raise no_model(file, f"it does not hold {', '.join(SIZES)} alone")
             for name, member in members.items():  # what is not compressed is no larger than the file
@@ -71,7 +72,7 @@ def read_archive(file: Path) -> dict[str, dict[str, Any]]:
                     raise no_model(file, f"its {name} is compressed or too large")
             if broken := archive.testzip():
                 raise no_model(file, f"the checksum of its {broken} is not that of its content")
-            found = {name: json.loads(archive.read(name)) for name in JSON}
+            found = {name: json.loads(archive.read(name)) for name in ("config.json", "metadata.json")}
     except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # zipfile and json raise many kinds on foreign files, OSError among them
