@@ -18,6 +18,7 @@ SIZES = {  # the members, and how many bytes each may have
     "model.weights.h5": 10**11,
 }
 NAMES = "a list of two or more different names"
+KNOWN = "paths, features and similarities"
 SHARE = "a number from 0 to 1"
 THRESHOLD = f"{SHARE}, or null, as always with more than two classes"
 
@@ -46,7 +47,7 @@ class Metadata(DecisionRule, ImageInput):
     class_names: list[Annotated[str, StringConstraints(min_length=1)]] = Field(
         min_length=2, description=NAMES
     )
-    training_images: KnownImages = Field(description="paths, features and similarities")
+    training_images: KnownImages = Field(description=KNOWN)
 
 
 def no_model(file: Path, fault: str) -> UserError:
