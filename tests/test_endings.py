@@ -151,13 +151,20 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_verify_takes_its_pipeline_with_it(tmp_path):
+@pytest.mark.parametrize("starting", [0, 1], ids=["later", "while it starts"])
+def test_verify_takes_its_pipeline_with_it(tmp_path, starting):
     """DVC's shell and the stage in it are no children of ours."""
     (tmp_path / "dvc").write_text("#!/bin/sh\nsleep 60 &\necho $!\nwait\n")
     (tmp_path / "dvc").chmod(0o755)
     (tmp_path / "reproduce.py").write_text(
         "import sys; sys.argv = ['-m']\n"
         "import tools, os; os.environ['PATH'] = '.:' + os.environ['PATH']\n"
+        "import subprocess, time\n"
+        "class Starting(subprocess.Popen):\n"
+        "    def __init__(self, *arguments, **others):\n"
+        "        super().__init__(*arguments, **others)\n"
+        f"        time.sleep({starting})\n"
+        "subprocess.Popen = Starting\n"
         "from tools.verify import reproduce; reproduce('.')\n"
     )
     with start(tmp_path, "reproduce") as running:

@@ -75,8 +75,16 @@ def run_again(repository: Path) -> Path:
 def reproduce(clone: Path) -> int:
     """Run the pipeline in `clone` and return DVC's exit status; where we are stopped, DVC and its stage are too."""
     command = ["dvc", "repro", "--force", "--no-run-cache"]
-    with subprocess.Popen(command, cwd=clone, start_new_session=True) as running:
+    stops = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # until it is known whom to take along
+    with subprocess.Popen(
+        command,
+        cwd=clone,
+        start_new_session=True,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, stops),  # noqa: PLW1509 (no other thread)
+    ) as running:
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
             return running.wait()
         finally:
             if running.returncode is None:
