@@ -1,4 +1,4 @@
-"""A few of each fault that `python -m tests.faults` tries for half an hour, on the stages that take least."""
+"""A few of each fault that `python -m tests.faults` tries for some 40 minutes, on the stages that take least."""
 
 import random
 import shutil
@@ -60,7 +60,8 @@ def test_kills(undisturbed, tmp_path):
 
 
 def test_damage(undisturbed, tmp_path):
-    assert survived(damage.try_damage(tmp_path, undisturbed, seed=3), 8)
+    """Six files that stages read, and ten that DVC keeps; by this seed no stage takes long that is not stopped."""
+    assert survived(damage.try_damage(tmp_path, undisturbed, seed=3), 16)
 
 
 def test_a_full_store(undisturbed, tmp_path):
